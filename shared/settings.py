@@ -1,0 +1,104 @@
+"""Settings of every process, read once from the environment. `.env.example` documents each with its default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "models"
+
+
+class SettingsError(ValueError):
+    """An environment variable that cannot be used; the message names it and says what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One field per environment variable: the field `redis_url` is read from `REDIS_URL`, and so on."""
+
+    # where things are
+    redis_url: str = "redis://127.0.0.1:6379/0"  # also rediss:// (TLS) and unix://
+    models_dir: Path = REPOSITORY_MODELS
+    host: str = "0.0.0.0"  # noqa: S104  a PaaS routes to every address of the dyno; `llamarelay up` uses 127.0.0.1
+    port: int = 8080
+    log_level: str = "info"
+    log_format: str = "auto"  # auto: console on a terminal, else json
+
+    # models
+    models: tuple[str, ...] = ()  # what a worker serves; empty: every model in the catalog
+    default_model: str = "llamarelay/spark"
+
+    # engine; 0 lets the engine choose
+    context_length: int = 0  # tokens one sequence may hold; 0: the model's own, at most 32768
+    kv_tokens: int = 0  # cells of the KV cache all sequences share; 0: chosen from context and slots
+    slots: int = 32  # sequences decoded at once by one model
+    threads: int = 0  # 0: physical cores
+    gpu_layers: int = -1  # -1: all, where llama.cpp was built with a GPU backend
+    batch_tokens: int = 2048  # tokens of one llama_decode call at most
+    prefill_tokens: int = 512  # prompt tokens added to a step while other sequences are decoding
+    micro_batch_tokens: int = 512  # llama.cpp's n_ubatch
+    max_loaded_models: int = 4  # models one worker keeps in memory; the least recently used idle one goes first
+
+    # the Redis protocol, in seconds
+    lease_seconds: float = 5.0
+    heartbeat_seconds: float = 2.0
+    poll_seconds: float = 1.0  # arq's polling, the safety net behind the wake-up
+    queue_timeout_seconds: float = 600.0
+    response_ttl_seconds: int = 30 * 24 * 3600  # stored responses and their items
+    event_log_ttl_seconds: int = 24 * 3600  # event logs of finished responses
+    job_timeout_seconds: float = 3600.0
+    drain_seconds: float = 20.0
+
+    # the front end
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_input_items: int = 4096
+    ping_seconds: float = 15.0
+    send_done: bool = True  # `data: [DONE]` after the terminal event
+    follower_buffer_events: int = 2048  # a slower reader is served from the log
+    silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Settings from `environ` (default: the process environment). Raises SettingsError."""
+        environ = os.environ if environ is None else environ
+        values = {
+            f.name: _parse(f.name, f.default, environ[f.name.upper()])
+            for f in fields(cls)
+            if environ.get(f.name.upper(), "") != ""
+        }
+        return cls(**values)
+
+    def to_environment(self) -> dict[str, str]:
+        """The inverse of `from_environment`: how `llamarelay up` hands its settings to the processes it starts."""
+        return {f.name.upper(): _format(getattr(self, f.name)) for f in fields(self)}
+
+
+def _parse(name: str, default: object, text: str) -> object:
+    try:
+        if isinstance(default, bool):
+            return _BOOLEANS[text.strip().lower()]
+        if isinstance(default, int):
+            return int(text)
+        if isinstance(default, float):
+            return float(text)
+        if isinstance(default, tuple):
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if isinstance(default, Path):
+            return Path(text).expanduser()
+        return text
+    except (ValueError, KeyError):
+        kind = type(default).__name__
+        raise SettingsError(f"{name.upper()} must be a {kind}, got {text!r}") from None
+
+
+def _format(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value)
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

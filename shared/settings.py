@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -63,7 +64,7 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Settings from `environ` (default: the process environment). Raises SettingsError."""
         environ = os.environ if environ is None else environ
-        values = {
+        values: dict[str, Any] = {
             f.name: _parse(f.name, f.default, environ[f.name.upper()])
             for f in fields(cls)
             if environ.get(f.name.upper(), "") != ""

@@ -1,0 +1,1 @@
+"""The Redis protocol: everything that front ends and workers say to each other."""

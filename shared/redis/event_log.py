@@ -1,0 +1,89 @@
+"""The event log of a response: the truth that every stream is made from. Published batches are only its fast copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from shared.redis import keys, scripts
+from shared.schema.response import Response
+
+READ_COUNT = 512  # events of one read
+
+
+class Batch(NamedTuple):
+    """Events that follow each other without a gap, encoded as they appear on the wire."""
+
+    first: int  # sequence_number of the first one
+    events: list[bytes]
+
+
+def decode_batch(published: bytes) -> Batch:
+    """A published message: the first sequence number and the events, a line each (JSON holds no line break)."""
+    first, *events = published.split(b"\n")
+    return Batch(int(first), events)
+
+
+def queue_append(pipeline: Pipeline, response_id: str, token: str, first: int, events: Sequence[bytes]) -> None:
+    """Adds an append to a pipeline; its reply is one of queue.LOST, queue.HELD, queue.CANCEL."""
+    scripts.APPEND.queue(
+        pipeline,
+        [keys.lease(response_id), keys.events(response_id), keys.response(response_id)],
+        [token, keys.events_channel(response_id), first, *events],
+    )
+
+
+async def finish(
+    redis: Redis,
+    response: Response,
+    model: str,
+    token: str,
+    first: int,
+    events: Sequence[bytes],
+    *,
+    record_ttl_seconds: int,
+    log_ttl_seconds: int,
+) -> bool:
+    """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost."""
+    response_id = response.id
+    done: int = await scripts.FINISH.call(
+        redis,
+        [
+            keys.lease(response_id),
+            keys.events(response_id),
+            keys.response(response_id),
+            keys.queue(model),
+            keys.job(response_id),
+            keys.retry(response_id),
+        ],
+        [
+            token,
+            keys.events_channel(response_id),
+            keys.end_channel(response_id),
+            response_id,
+            response.status,
+            msgspec.json.encode(response),
+            record_ttl_seconds,
+            log_ttl_seconds,
+            int(response.store),
+            first,
+            *events,
+        ],
+    )
+    return done == 1
+
+
+async def read(redis: Redis, response_id: str, first: int) -> list[bytes]:
+    """Up to READ_COUNT events from sequence number `first` on; empty when there are none yet, or none any more."""
+    entries = await redis.xrange(keys.events(response_id), f"{first}-0", "+", count=READ_COUNT)
+    return [fields[b"e"] for _, fields in entries]
+
+
+async def length(redis: Redis, response_id: str) -> int:
+    """How many events the log holds, which is the next sequence number."""
+    count: int = await redis.xlen(keys.events(response_id))
+    return count

@@ -1,0 +1,172 @@
+"""Response records: what is stored of a response, from its creation until it expires or is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct, field
+from redis.asyncio import Redis
+
+from shared.redis import keys, queue, scripts
+from shared.schema.items import Item, OutputItem
+from shared.schema.response import Response
+
+
+class Generation(Struct, kw_only=True):
+    """What a worker needs beyond the Response object: the parameters that object does not carry."""
+
+    model: str  # the variant that was chosen
+    effort: str | None = None
+    seed: int | None = None
+
+
+class Record(Struct, kw_only=True):
+    """A new response as the front end writes it."""
+
+    response: Response
+    generation: Generation
+    input: list[Item]
+    owner: str
+    ancestors: list[str]  # ids, oldest first; the last one is the parent
+    context_bytes: int  # bytes of text in the whole chain, this response's input included
+
+
+class Parent(Struct, kw_only=True):
+    """What the front end reads of a parent before it chains a response to it."""
+
+    status: str
+    owner: str
+    ancestors: list[str]
+    context_bytes: int
+
+
+class Turn(Struct, kw_only=True):
+    """The items one response of a chain took in and put out."""
+
+    input: list[Item]
+    output: list[OutputItem]
+
+
+class Context(Struct, kw_only=True):
+    """Everything a worker needs to run a response."""
+
+    response: Response
+    generation: Generation
+    input: list[Item]
+    ancestors: list[Turn]  # oldest first
+    cancelled: bool
+
+
+class _Output(Struct):
+    output: list[OutputItem] = field(default_factory=list)
+
+
+_encode = msgspec.json.Encoder().encode
+_items = msgspec.json.Decoder(list[Item])
+_output = msgspec.json.Decoder(_Output)
+_response = msgspec.json.Decoder(Response)
+_generation = msgspec.json.Decoder(Generation)
+
+
+async def create(redis: Redis, record: Record, created_event: bytes, ttl_seconds: int) -> str | None:
+    """Writes a record and its first event, enqueues the job and wakes a worker, in one round trip.
+
+    Returns the id of an ancestor that is gone (then nothing was written), or None.
+    """
+    response, model = record.response, record.generation.model
+    names = [
+        keys.response(response.id),
+        keys.events(response.id),
+        keys.job(response.id),
+        keys.queue(model),
+        keys.wake(model),
+        *map(keys.response, record.ancestors),
+    ]
+    fields: dict[str, str | bytes | int] = {
+        "status": response.status,
+        "owner": record.owner,
+        "ancestors": _encode(record.ancestors),
+        "context_bytes": record.context_bytes,
+        "input": _encode(record.input),
+        "response": _encode(response),
+        "request": _encode(record.generation),
+    }
+    missing: int = await scripts.CREATE.call(
+        redis,
+        names,
+        [
+            response.id,
+            queue.definition(queue.GENERATE, response.id),
+            queue.JOB_TTL_MS,
+            ttl_seconds,
+            created_event,
+            *(part for pair in fields.items() for part in pair),
+        ],
+    )
+    return record.ancestors[missing - 1] if missing else None
+
+
+async def read_parent(redis: Redis, response_id: str) -> Parent | None:
+    """What chaining needs to know of a response; None when there is no such record."""
+    status, owner, ancestors, size = await _hmget(redis, response_id, "status", "owner", "ancestors", "context_bytes")
+    if status is None or owner is None:
+        return None
+    return Parent(
+        status=status.decode(),
+        owner=owner.decode(),
+        ancestors=msgspec.json.decode(ancestors or b"[]", type=list[str]),
+        context_bytes=int(size or 0),
+    )
+
+
+async def read_response(redis: Redis, response_id: str, owner: str) -> bytes | None:
+    """The Response object as it stands, encoded; None when there is none or it is somebody else's."""
+    found, encoded = await _hmget(redis, response_id, "owner", "response")
+    return encoded if found == owner.encode() else None
+
+
+async def read_context(redis: Redis, response_id: str) -> Context | None:
+    """A response with the items of all its ancestors, in one round trip; None when it was deleted or has ended."""
+    found = await scripts.CONTEXT.call(redis, [keys.response(response_id)], [keys.RESPONSE_PREFIX])
+    if not found:
+        return None
+    fields = dict(zip(found[0][::2], found[0][1::2], strict=True))
+    if b"request" not in fields:
+        return None
+    pairs: Sequence[bytes | None] = found[1]
+    return Context(
+        response=_response.decode(fields[b"response"]),
+        generation=_generation.decode(fields[b"request"]),
+        input=_items.decode(fields[b"input"]),
+        ancestors=[
+            Turn(input=_items.decode(taken or b"[]"), output=_output.decode(given or b"{}").output)
+            for taken, given in zip(pairs[::2], pairs[1::2], strict=True)
+        ],
+        cancelled=b"cancel" in fields,
+    )
+
+
+async def delete(redis: Redis, response_id: str, owner: str) -> bool:
+    """Deletes a response; one that still runs is cancelled by that. False when there is none of this owner."""
+    (found,) = await _hmget(redis, response_id, "owner")
+    if found != owner.encode():
+        return False
+    await redis.delete(keys.response(response_id), keys.events(response_id))
+    return True
+
+
+async def forget(redis: Redis, response_id: str) -> None:
+    """Removes what is left of an unstored response after its end."""
+    await redis.delete(keys.response(response_id), keys.events(response_id))
+
+
+async def cancel(redis: Redis, response_id: str) -> str | None:
+    """Asks the worker to end a response; returns its status now, or None when there is no such record."""
+    status: bytes | None = await scripts.CANCEL.call(redis, [keys.response(response_id)])
+    return status.decode() if status else None
+
+
+async def _hmget(redis: Redis, response_id: str, *fields: str) -> list[bytes | None]:
+    values: list[bytes | None] = await redis.hmget(keys.response(response_id), list(fields))  # type: ignore[misc]
+    return values

@@ -1,0 +1,42 @@
+"""Which workers live and what they serve. A worker writes its card with every heartbeat; a card that stops expires."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from shared.redis import keys, scripts
+from shared.schema.models import ModelCard
+
+
+class WorkerCard(Struct, kw_only=True):
+    id: str
+    models: list[ModelCard]
+    running: int  # jobs now
+    slots: int  # jobs at once, for each model
+
+
+_decoder = msgspec.json.Decoder(WorkerCard)
+
+
+async def announce(redis: Redis, card: WorkerCard, ttl_seconds: float) -> None:
+    """Says that a worker lives, for `ttl_seconds`."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.set(keys.worker(card.id), msgspec.json.encode(card), px=int(ttl_seconds * 1000))
+        pipeline.sadd(keys.WORKERS, card.id)
+        await pipeline.execute()
+
+
+async def retire(redis: Redis, worker_id: str) -> None:
+    """Says that a worker takes no more jobs."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.delete(keys.worker(worker_id))
+        pipeline.srem(keys.WORKERS, worker_id)
+        await pipeline.execute()
+
+
+async def live_workers(redis: Redis) -> list[WorkerCard]:
+    """The cards of all live workers."""
+    cards: list[bytes] = await scripts.WORKERS.call(redis, [keys.WORKERS], [keys.WORKER_PREFIX])
+    return [_decoder.decode(card) for card in cards]

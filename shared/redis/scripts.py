@@ -1,0 +1,62 @@
+"""The Lua scripts: loaded once, called by hash, loaded again when a restarted Redis has forgotten them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import NoScriptError
+
+FOLDER: Final = Path(__file__).parent / "scripts"
+Argument = str | bytes | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua script; each call is atomic in Redis."""
+
+    source: str
+    sha: str
+
+    async def call(self, redis: Redis, keys: Iterable[str], arguments: Iterable[Argument] = ()) -> Any:
+        """What the script returns. Raises redis' own exceptions."""
+        keys, arguments = list(keys), list(arguments)
+        try:
+            return await cast(Awaitable[Any], redis.evalsha(self.sha, len(keys), *keys, *arguments))  # type: ignore[arg-type]
+        except NoScriptError:
+            return await cast(Awaitable[Any], redis.eval(self.source, len(keys), *keys, *arguments))  # type: ignore[arg-type]
+
+    def queue(self, pipeline: Pipeline, keys: Iterable[str], arguments: Iterable[Argument] = ()) -> None:
+        """Adds the call to a pipeline, whose reply is NoScriptError where Redis does not know the script."""
+        keys, arguments = list(keys), list(arguments)
+        pipeline.evalsha(self.sha, len(keys), *keys, *arguments)  # type: ignore[arg-type]
+
+
+def _script(name: str) -> Script:
+    source = (FOLDER / f"{name}.lua").read_text()
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+CREATE: Final = _script("create")
+ENQUEUE: Final = _script("enqueue")
+CLAIM: Final = _script("claim")
+RENEW: Final = _script("renew")
+APPEND: Final = _script("append")
+FINISH: Final = _script("finish")
+RELEASE: Final = _script("release")
+CONTEXT: Final = _script("context")
+WORKERS: Final = _script("workers")
+CANCEL: Final = _script("cancel")
+
+
+async def load(redis: Redis) -> None:
+    """Makes every script known to Redis, so that pipelines can call them by hash."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        for script in (CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL):
+            pipeline.script_load(script.source)
+        await pipeline.execute()

@@ -1,0 +1,16 @@
+-- Appends events to a response's log and publishes the same bytes. Only the lease holder may.
+-- The log holds every event from 0, so its length is the next sequence number: a call that is repeated because its
+-- answer was lost appends nothing twice, and a hole cannot be made.
+-- KEYS: lease, events, record
+-- ARGV: token, channel, sequence number of the first event, event, event ...
+-- Returns 0 when the lease is lost, 1 when done, 2 when done and the response is to be cancelled (or was deleted).
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local length = redis.call('XLEN', KEYS[2])
+local first = tonumber(ARGV[3])
+if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[3]) end
+for i = 4 + length - first, #ARGV do
+  redis.call('XADD', KEYS[2], (first + i - 4) .. '-1', 'e', ARGV[i])
+end
+redis.call('PUBLISH', ARGV[2], table.concat(ARGV, '\n', 3))
+local cancelled = redis.call('HMGET', KEYS[3], 'status', 'cancel')
+return (cancelled[2] or not cancelled[1]) and 2 or 1

@@ -1,0 +1,11 @@
+-- Gives a job back or takes it out of its queue. Only the lease holder may.
+-- KEYS: lease, queue, job, retry
+-- ARGV: token, job id, whether the job is done (1) or to be run again (0)
+-- Returns 0 when the lease is lost, 1 when done.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if ARGV[3] == '1' then
+  redis.call('ZREM', KEYS[2], ARGV[2])
+  redis.call('DEL', KEYS[3], KEYS[4])
+end
+return 1

@@ -1,0 +1,101 @@
+"""The events of a response's stream. `type` comes first in the JSON, so that a relay can frame without decoding.
+
+Order and fields: OpenAI's streaming reference; see `workers.emitter`, the only place where they are born.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from shared.schema.content import OutputText, ReasoningText, Refusal
+from shared.schema.items import OutputItem
+from shared.schema.response import Response
+
+TERMINAL_EVENTS: frozenset[str] = frozenset({"response.completed", "response.incomplete", "response.failed"})
+DELTA_PART = OutputText | ReasoningText | Refusal
+
+
+class Event(Struct, tag_field="type", kw_only=True):
+    sequence_number: int
+
+
+class ResponseEvent(Event, kw_only=True):
+    response: Response
+
+
+class Created(ResponseEvent, tag="response.created"):
+    pass
+
+
+class Queued(ResponseEvent, tag="response.queued"):
+    pass
+
+
+class InProgress(ResponseEvent, tag="response.in_progress"):
+    pass
+
+
+class Completed(ResponseEvent, tag="response.completed"):
+    pass
+
+
+class Incomplete(ResponseEvent, tag="response.incomplete"):
+    pass
+
+
+class Failed(ResponseEvent, tag="response.failed"):
+    pass
+
+
+class OutputItemAdded(Event, tag="response.output_item.added", kw_only=True):
+    output_index: int
+    item: OutputItem
+
+
+class OutputItemDone(Event, tag="response.output_item.done", kw_only=True):
+    output_index: int
+    item: OutputItem
+
+
+class PartEvent(Event, kw_only=True):
+    item_id: str
+    output_index: int
+    content_index: int
+
+
+class ContentPartAdded(PartEvent, tag="response.content_part.added", kw_only=True):
+    part: DELTA_PART
+
+
+class ContentPartDone(PartEvent, tag="response.content_part.done", kw_only=True):
+    part: DELTA_PART
+
+
+class TextDelta(PartEvent, tag="response.output_text.delta", kw_only=True):
+    delta: str
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+
+
+class TextDone(PartEvent, tag="response.output_text.done", kw_only=True):
+    text: str
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+
+
+class ReasoningTextDelta(PartEvent, tag="response.reasoning_text.delta", kw_only=True):
+    delta: str
+
+
+class ReasoningTextDone(PartEvent, tag="response.reasoning_text.done", kw_only=True):
+    text: str
+
+
+def event_type(encoded: bytes) -> bytes:
+    """The `type` of an encoded event, read from its first bytes: `{"type":"..."`."""
+    return encoded[9 : encoded.index(b'"', 9)]
+
+
+def is_terminal(encoded: bytes) -> bool:
+    """Whether an encoded event ends its stream."""
+    return event_type(encoded).decode() in TERMINAL_EVENTS

@@ -1,0 +1,62 @@
+"""Items: what a response takes in and puts out. An item is stored and echoed in the form it has here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from shared.schema.content import MessagePart, OutputText, ReasoningText, Refusal, SummaryText
+
+Role = Literal["user", "assistant", "system", "developer"]
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+Phase = Literal["commentary", "final_answer"]
+
+
+class Message(Struct, tag_field="type", tag="message", kw_only=True):
+    """A message, input or output. An output message has the role `assistant` and parts `output_text` or `refusal`."""
+
+    id: str
+    status: ItemStatus = "completed"
+    role: Role
+    content: list[MessagePart]
+    phase: Phase | UnsetType | None = UNSET
+
+
+class Reasoning(Struct, tag_field="type", tag="reasoning", kw_only=True):
+    """The model's raw reasoning. Open Responses knows no status here, so none is sent."""
+
+    id: str
+    summary: list[SummaryText] = field(default_factory=list)
+    content: list[ReasoningText] | None = None
+    encrypted_content: str | UnsetType | None = UNSET
+
+
+Item = Message | Reasoning
+OutputItem = Message | Reasoning
+
+
+class EasyMessage(Struct, kw_only=True):
+    """A message as clients write it: `type` may be absent and `content` may be a string."""
+
+    role: Role
+    content: str | list[MessagePart]
+    type: Literal["message"] = "message"
+    id: str | None = None
+    status: ItemStatus | None = None
+    phase: Phase | None = None
+
+
+class ReasoningInput(Struct, kw_only=True):
+    """A reasoning item sent back by a stateless client."""
+
+    type: Literal["reasoning"]
+    summary: list[SummaryText]
+    id: str | None = None
+    content: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+    status: ItemStatus | None = None
+
+
+__all__ = ["EasyMessage", "Item", "ItemStatus", "Message", "OutputItem", "OutputText", "Phase", "Reasoning"]
+__all__ += ["ReasoningInput", "Refusal", "Role"]

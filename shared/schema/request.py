@@ -1,0 +1,72 @@
+"""The body of `POST /v1/responses`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Raw, Struct
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+SummaryStyle = Literal["auto", "concise", "detailed"]
+
+MetadataKey = Annotated[str, Meta(max_length=64)]
+MetadataValue = Annotated[str, Meta(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)]
+
+
+class ReasoningOptions(Struct, kw_only=True):
+    effort: Effort | None = None
+    summary: SummaryStyle | None = None
+    generate_summary: SummaryStyle | None = None
+
+
+class StreamOptions(Struct, kw_only=True):
+    include_obfuscation: bool | None = None
+
+
+class TextFormat(Struct, kw_only=True):
+    type: Literal["text", "json_schema", "json_object"] = "text"
+
+
+class TextOptions(Struct, kw_only=True):
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Every field of the SDK's `ResponseCreateParams`. `api.validation` refuses what cannot be honoured."""
+
+    model: str | None = None
+    input: str | list[Raw] | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    store: bool | None = None
+    background: bool | None = None
+    previous_response_id: str | None = None
+    conversation: str | dict[str, Any] | None = None
+    include: list[str] | None = None
+    metadata: Metadata | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningOptions | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    text: TextOptions | None = None
+    tools: list[Raw] | None = None
+    tool_choice: Raw | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    context_management: list[Raw] | None = None
+    service_tier: str | None = None
+    prompt: dict[str, Any] | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    safety_identifier: str | None = None
+    user: str | None = None
+    moderation: dict[str, Any] | None = None
+    access_programs: dict[str, Any] | None = None
+    background_options: dict[str, Any] | None = None
+    image: dict[str, Any] | None = None

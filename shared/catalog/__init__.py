@@ -1,0 +1,11 @@
+"""The model catalog: which GGUF files this machine has, what they are, and what a model's name means.
+
+>>> catalog = Catalog(settings.models_dir)
+>>> catalog.find("llamarelay/spark").path
+"""
+
+from shared.catalog.catalog import Catalog
+from shared.catalog.header import Header, HeaderError, read_header
+from shared.catalog.models import Model, ModelNotFoundError, Variant
+
+__all__ = ["Catalog", "Header", "HeaderError", "Model", "ModelNotFoundError", "Variant", "read_header"]

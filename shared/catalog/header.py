@@ -18,12 +18,16 @@ from typing import BinaryIO
 import gguf
 import msgspec
 
+from shared.catalog.naming import printable
+
 READ_AHEAD = 1 << 20  # bytes
+MAX_HEADER = 1 << 28  # bytes; a 250k vocabulary with merges makes about 15 MB
 MAX_PAIRS = 1 << 14
 MAX_TENSORS = 1 << 17
 MAX_STRINGS = 1 << 22  # strings stepped over in one file; the largest vocabularies with merges stay under a million
-MAX_KEY = (1 << 16) - 1  # the format's own limit
+MAX_KEY = 1 << 10
 MAX_VALUE = 1 << 20  # of a string that is kept; chat templates are under 100 KB
+MAX_SHOWN = 200  # characters of a name or license
 MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 MAX_ELEMENTS = 1 << 62
 
@@ -40,6 +44,13 @@ SCALARS = {
     type_of.UINT64: "Q",
     type_of.INT64: "q",
     type_of.FLOAT64: "d",
+}
+TEXTS = {
+    gguf.Keys.General.ARCHITECTURE,
+    gguf.Keys.General.TYPE,
+    gguf.Keys.General.NAME,
+    gguf.Keys.General.LICENSE,
+    gguf.Keys.Tokenizer.CHAT_TEMPLATE,
 }
 LENGTH = struct.Struct("<Q")
 Value = str | int | float
@@ -120,6 +131,8 @@ class _Reader:
     def _pair(self, values: dict[str, Value], lengths: dict[str, int]) -> None:
         """Reads one key and its value; keeps scalars and the strings we show, and of an array its length."""
         key = self._string(MAX_KEY, "a metadata key")
+        if key in values or key in lengths:
+            raise HeaderError(f"damaged: {printable(key)} is there twice")
         kind = self._type()
         if kind is type_of.ARRAY:
             item = self._type()
@@ -127,7 +140,7 @@ class _Reader:
             self._skip_array(key, item, lengths[key])
         elif kind is not type_of.STRING:
             (values[key],) = self._unpack("<" + SCALARS[kind])
-        elif key.startswith("general.") or key == gguf.Keys.Tokenizer.CHAT_TEMPLATE:
+        elif key in TEXTS:
             values[key] = self._string(MAX_VALUE, key)
         else:
             self._skip(*self._unpack("<Q"))
@@ -165,13 +178,13 @@ class _Reader:
 
     def _skip_array(self, key: str, item: gguf.GGUFValueType, length: int) -> None:
         if item is type_of.ARRAY:
-            raise HeaderError(f"damaged: {key} is an array of arrays")
+            raise HeaderError(f"damaged: {printable(key)} is an array of arrays")
         if item is not type_of.STRING:
             self._skip(length * struct.calcsize("<" + SCALARS[item]))
             return
         self._strings_left -= length
         if self._strings_left < 0:
-            raise HeaderError(f"damaged: {key} claims {length} strings")
+            raise HeaderError(f"damaged: {printable(key)} claims {length} strings")
         self._skip_strings(length)
 
     def _skip_strings(self, count: int) -> None:
@@ -196,7 +209,7 @@ class _Reader:
     def _string(self, longest: int, what: str) -> str:
         (length,) = self._unpack("<Q")
         if length > longest:
-            raise HeaderError(f"damaged: {_printable(what)} of {length} bytes")
+            raise HeaderError(f"damaged: {printable(what)} of {length} bytes")
         return self._take(length).decode("utf-8", "replace")
 
     def _unpack(self, layout: str) -> tuple[int, ...]:
@@ -211,19 +224,23 @@ class _Reader:
     def _skip(self, count: int) -> None:
         """Moves on without reading. Raises HeaderError if that is past the end of the file."""
         self._position += count
-        if self._position > self._size:
-            raise HeaderError("truncated within its metadata")
+        self._check(self._position)
 
     def _fill(self, count: int) -> None:
-        """Makes the buffer hold the `count` bytes from the position on (at most MAX_VALUE of them)."""
-        if self._position + count > self._size:
-            raise HeaderError("truncated within its metadata")
+        """Makes the buffer hold the `count` bytes from the position on."""
+        self._check(self._position + count)
         if self._start + len(self._buffer) - self._position >= count and self._position >= self._start:
             return
         self._file.seek(self._position)
         self._start, self._buffer = self._position, self._file.read(max(count, READ_AHEAD))
         if len(self._buffer) < count:  # it has become shorter meanwhile
             raise HeaderError("truncated within its metadata")
+
+    def _check(self, end: int) -> None:
+        if end > self._size:
+            raise HeaderError("truncated within its metadata")
+        if end > MAX_HEADER:
+            raise HeaderError(f"damaged: more than {MAX_HEADER >> 20} MiB of metadata")
 
 
 def _describe(
@@ -233,7 +250,7 @@ def _describe(
 
     def text(key: str) -> str | None:
         value = values.get(key)
-        return _printable(value) if isinstance(value, str) and value.strip() else None
+        return printable(value[:MAX_SHOWN]) if isinstance(value, str) and value.strip() else None
 
     def number(key: str) -> int | None:
         value = values.get(key)
@@ -260,8 +277,3 @@ def _describe(
         chat_template=template if isinstance(template, str) else None,
         split_count=number(split.LLM_KV_SPLIT_COUNT) or 1,
     )
-
-
-def _printable(text: str) -> str:
-    """`text` on one line and safe for a terminal: metadata is whatever somebody put into a file."""
-    return "".join(character if character.isprintable() else " " for character in text[:200]).strip()

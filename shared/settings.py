@@ -40,6 +40,10 @@ class Settings:
     batch_tokens: int = 2048  # tokens of one llama_decode call at most
     prefill_tokens: int = 512  # prompt tokens added to a step while other sequences are decoding
     micro_batch_tokens: int = 512  # llama.cpp's n_ubatch
+    temperature: float = 0.8  # where a request leaves it open; likewise top_p
+    top_p: float = 0.95
+    top_k: int = 40  # these two always apply: the API has no fields for them
+    min_p: float = 0.05
     max_loaded_models: int = 4  # models one worker keeps in memory; the least recently used idle one goes first
 
     # the Redis protocol, in seconds

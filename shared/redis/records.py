@@ -139,12 +139,17 @@ async def read_context(redis: Redis, response_id: str) -> Context | None:
         response=_response.decode(fields[b"response"]),
         generation=_generation.decode(fields[b"request"]),
         input=_items.decode(fields[b"input"]),
-        ancestors=[
-            Turn(input=_items.decode(taken or b"[]"), output=_output.decode(given or b"{}").output)
-            for taken, given in zip(pairs[::2], pairs[1::2], strict=True)
-        ],
+        ancestors=[_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)],
         cancelled=b"cancel" in fields,
     )
+
+
+async def read_turns(redis: Redis, response_ids: Sequence[str]) -> list[Turn]:
+    """The items of some responses, in one round trip; what is gone is empty."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        for response_id in response_ids:
+            pipeline.hmget(keys.response(response_id), ["input", "response"])
+        return [_turn(*pair) for pair in await pipeline.execute()]
 
 
 async def delete(redis: Redis, response_id: str, owner: str) -> bool:
@@ -170,3 +175,7 @@ async def cancel(redis: Redis, response_id: str) -> str | None:
 async def _hmget(redis: Redis, response_id: str, *fields: str) -> list[bytes | None]:
     values: list[bytes | None] = await redis.hmget(keys.response(response_id), list(fields))  # type: ignore[misc]
     return values
+
+
+def _turn(taken: bytes | None, given: bytes | None) -> Turn:
+    return Turn(input=_items.decode(taken or b"[]"), output=_output.decode(given or b"{}").output)

@@ -1,0 +1,50 @@
+"""Errors as OpenAI's envelope: every answer that is not a success has this one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from aiohttp import web
+
+from shared.schema.error import ErrorBody, ErrorDetail
+
+
+class ApiError(Exception):
+    """A refusal. `param` is where (a path such as `input[0].content`), the message says what would be right."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = ErrorDetail(message=message, type=type, param=param, code=code)
+        self.headers = headers
+
+    def response(self) -> web.Response:
+        return web.Response(
+            status=self.status,
+            body=msgspec.json.encode(ErrorBody(error=self.detail)),
+            content_type="application/json",
+            headers=self.headers,
+        )
+
+
+def response_not_found(response_id: str) -> ApiError:
+    return ApiError(404, f"Response with id '{response_id}' not found.", param="id", code="response_not_found")
+
+
+def unavailable(message: str, *, code: str = "service_unavailable", retry_after: int = 2) -> ApiError:
+    """Something that is missing for the moment; the client may try again after so many seconds."""
+    return ApiError(503, message, type="server_error", code=code, headers={"Retry-After": str(retry_after)})
+
+
+def server_error(message: str) -> ApiError:
+    return ApiError(500, message, type="server_error", code="server_error")

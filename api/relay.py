@@ -1,0 +1,130 @@
+"""One Redis subscription per process, fanned out to the streams of its clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+log = structlog.get_logger()
+
+KEEP_ALIVE_CHANNEL = "lr:relay"  # a subscription that keeps the connection in pub/sub mode
+RECONNECT_SECONDS = 0.2
+
+
+class Subscription:
+    """The messages of one channel for one reader. It holds a bounded number; a reader that is slower loses the rest
+    and finds out by the gap."""
+
+    def __init__(self, relay: Relay, channel: str, limit: int) -> None:
+        self._relay = relay
+        self.channel = channel
+        self._messages: deque[bytes] = deque(maxlen=limit)
+        self._arrived = asyncio.Event()
+
+    def put(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._arrived.set()
+
+    def poke(self) -> None:
+        """Wakes the reader without a message: something may have been missed."""
+        self._arrived.set()
+
+    async def get(self, timeout: float) -> list[bytes]:
+        """All messages that have come, at once; empty after `timeout` seconds of silence or when poked."""
+        if not self._messages:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
+
+    async def __aenter__(self) -> Self:
+        await self._relay.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._relay.remove(self)
+
+
+class Relay:
+    """The process' one connection in pub/sub mode."""
+
+    def __init__(self, redis: Redis, buffer_messages: int) -> None:
+        self._pubsub: PubSub = redis.pubsub()
+        self._limit = buffer_messages
+        self._readers: dict[str, set[Subscription]] = {}
+        self._confirmations: dict[str, asyncio.Future[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._pubsub.subscribe(KEEP_ALIVE_CHANNEL)
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    def subscription(self, channel: str) -> Subscription:
+        """A subscription to be entered with `async with`: inside, no message of the channel is missed."""
+        return Subscription(self, channel, self._limit)
+
+    async def add(self, subscription: Subscription) -> None:
+        channel = subscription.channel
+        readers = self._readers.setdefault(channel, set())
+        readers.add(subscription)
+        if channel not in self._confirmations:
+            self._confirmations[channel] = asyncio.get_running_loop().create_future()
+            await self._pubsub.subscribe(channel)
+        await asyncio.shield(self._confirmations[channel])
+
+    async def remove(self, subscription: Subscription) -> None:
+        channel = subscription.channel
+        readers = self._readers.get(channel, set())
+        readers.discard(subscription)
+        if not readers and channel in self._readers:
+            del self._readers[channel]
+            self._confirmations.pop(channel, None)
+            try:
+                await self._pubsub.unsubscribe(channel)
+            except RedisError as error:
+                log.warning("unsubscribe_failed", error=str(error))
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async for message in self._pubsub.listen():
+                    self._dispatch(message)
+            except RedisError as error:
+                log.warning("redis_unreachable", error=str(error))
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _dispatch(self, message: dict[str, object]) -> None:
+        channel = message["channel"]
+        if not isinstance(channel, bytes):
+            return
+        name = channel.decode()
+        if message["type"] == "message":
+            data = message["data"]
+            for reader in self._readers.get(name, ()):
+                reader.put(data)  # type: ignore[arg-type]
+        elif message["type"] == "subscribe":
+            confirmation = self._confirmations.get(name)
+            if confirmation and not confirmation.done():
+                confirmation.set_result(None)
+            for reader in self._readers.get(name, ()):
+                reader.poke()  # after a reconnect messages may be missing

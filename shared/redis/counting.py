@@ -1,0 +1,50 @@
+"""Token counts: a front end asks, a worker that has the model answers with the very prompt a generation would use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import cast
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from shared.redis import keys, queue
+from shared.schema.ids import new_id
+from shared.schema.items import Item
+
+ANSWER_TTL_SECONDS = 60
+
+
+class Question(Struct, kw_only=True):
+    """A conversation to be measured: stored ancestors by id, then the new items."""
+
+    ancestors: list[str]
+    input: list[Item]
+    instructions: str | None
+    effort: str | None
+
+
+class Answer(Struct, kw_only=True):
+    tokens: int = 0
+    context_length: int = 0
+    error: str | None = None  # the template or the model refused
+
+
+async def ask(redis: Redis, model: str, question: Question, timeout: float) -> Answer | None:
+    """A worker's answer; None when none came within `timeout` seconds."""
+    request_id = new_id("count")
+    await queue.enqueue(redis, model, request_id, queue.COUNT_TOKENS, request_id, msgspec.json.encode(question))
+    reply = await cast(
+        Awaitable[tuple[bytes, bytes] | None],
+        redis.blpop([keys.reply(request_id)], timeout=timeout),  # type: ignore[arg-type]
+    )
+    return msgspec.json.decode(reply[1], type=Answer) if reply else None
+
+
+async def answer(redis: Redis, request_id: str, answer: Answer) -> None:
+    """Answers a question."""
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.rpush(keys.reply(request_id), msgspec.json.encode(answer))
+        pipeline.expire(keys.reply(request_id), ANSWER_TTL_SECONDS)
+        await pipeline.execute()

@@ -1,0 +1,150 @@
+"""The models of this process: loaded when first asked for, kept while used, the least recently used one goes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from shared.catalog import Catalog, Variant
+from shared.schema.models import ModelCard
+from shared.settings import Settings
+from workers.engine.core import Engine, ModelLoadError
+from workers.prompt import Prompter
+from workers.template import TemplateError
+
+log = structlog.get_logger()
+
+Loader = Callable[[Path, Settings, Callable[[float], None]], Engine]
+"""Loads an engine, blocking; it is told a function to report progress to, from 0 to 1."""
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    engine: Engine
+    prompter: Prompter
+    users: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A variant this worker serves."""
+
+    variant: Variant
+    default: bool  # whether the model's key alone means it
+
+
+def served(catalog: Catalog, names: Sequence[str]) -> list[Served]:
+    """The variants that `names` mean, or every usable one of the catalog. Raises ModelNotFoundError."""
+    catalog.scan()
+    defaults = {model.default.id for model in catalog.models if model.default}
+    if names:
+        chosen = list({variant.id: variant for variant in map(catalog.find, names)}.values())
+        defaults = {next(v.id for v in chosen if v.model == variant.model) for variant in chosen}
+    else:
+        chosen = [variant for model in catalog.models for variant in model.variants if not variant.broken]
+    return [Served(variant, variant.id in defaults) for variant in chosen]
+
+
+class Models:
+    """What this worker serves, and what of it is in memory."""
+
+    def __init__(self, served: Sequence[Served], settings: Settings, loader: Loader) -> None:
+        self._served = {entry.variant.id: entry for entry in served}
+        self._created = {entry.variant.id: int(entry.variant.path.stat().st_mtime) for entry in served}
+        self._settings = settings
+        self._loader = loader
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._broken: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def use(self, model: str) -> AsyncIterator[LoadedModel]:
+        """A loaded model, which stays loaded meanwhile. Raises ModelLoadError, KeyError."""
+        loaded = self._loaded.get(model) or await self._load(model)
+        self._loaded.move_to_end(model)
+        loaded.users += 1
+        try:
+            yield loaded
+        finally:
+            loaded.users -= 1
+
+    def cards(self) -> list[ModelCard]:
+        """What the registry is told of each model."""
+        return [self._card(served) for served in self._served.values()]
+
+    async def close(self) -> None:
+        while self._loaded:
+            _, loaded = self._loaded.popitem()
+            await loaded.engine.close()
+
+    async def _load(self, model: str) -> LoadedModel:
+        async with self._lock:
+            if loaded := self._loaded.get(model):
+                return loaded
+            variant = self._served[model].variant
+            await self._make_room()
+            try:
+                engine = await asyncio.to_thread(self._loader, variant.path, self._settings, _Progress(model).report)
+                try:
+                    prompter = Prompter(engine)
+                except TemplateError as error:
+                    await engine.close()
+                    raise ModelLoadError(variant.path, str(error)) from error
+            except ModelLoadError as error:
+                self._broken[model] = str(error)
+                raise
+            self._broken.pop(model, None)
+            self._loaded[model] = LoadedModel(engine, prompter)
+            log.info("model_loaded", model=model, context_length=engine.model.context_length)
+            return self._loaded[model]
+
+    async def _make_room(self) -> None:
+        idle = [name for name, loaded in self._loaded.items() if not loaded.users]
+        surplus = len(self._loaded) + 1 - self._settings.max_loaded_models
+        for name in idle[: max(surplus, 0)]:
+            log.info("model_unloaded", model=name)
+            await self._loaded.pop(name).engine.close()
+
+    def _card(self, served: Served) -> ModelCard:
+        variant, header = served.variant, served.variant.header
+        loaded = self._loaded.get(variant.id)
+        reason = self._broken.get(variant.id)
+        trained = header.context_length if header else None
+        return ModelCard(
+            id=variant.id,
+            key=variant.model,
+            default=served.default,
+            created=self._created[variant.id],
+            context_length=loaded.engine.model.context_length if loaded else context_length(trained, self._settings),
+            architecture=(header.architecture if header else None) or "",
+            parameters=variant.parameters_label or "",
+            quantization=variant.quantization,
+            state="unavailable" if reason else "loaded" if loaded else "available",
+            reason=reason,
+        )
+
+
+def context_length(trained: int | None, settings: Settings) -> int:
+    """Tokens one sequence may hold: what the settings say, at most what the model was trained for, else at most 32k."""
+    if settings.context_length:
+        return min(settings.context_length, trained) if trained else settings.context_length
+    return min(trained or 4096, 32768)
+
+
+class _Progress:
+    """Logs the progress of loading in steps of a quarter."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._next = 0.25
+
+    def report(self, fraction: float) -> None:
+        if fraction >= self._next:
+            log.info("model_loading", model=self._model, percent=int(fraction * 100))
+            self._next = fraction - fraction % 0.25 + 0.25

@@ -1,0 +1,157 @@
+"""A worker process: it serves its models' queues until SIGTERM, then drains."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable
+from typing import cast
+
+import structlog
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+
+from shared.catalog import Catalog
+from shared.logs import configure_logs
+from shared.redis import keys, queue, registry, scripts
+from shared.redis.connection import connect
+from shared.schema.ids import new_id
+from shared.settings import Settings
+from workers.count import count_tokens
+from workers.engine.core import ModelLoadError
+from workers.engine.loading import load_engine
+from workers.generate import Services, run_response
+from workers.lease import Leases
+from workers.models import Loader, Models, Served, served
+from workers.outbox import Outbox
+from workers.worker import QueueWorker
+
+log = structlog.get_logger()
+
+WAKE_WAIT_SECONDS = 5.0  # one blocking pop; its end costs one command
+
+
+def run(settings: Settings) -> None:
+    """Runs a worker until it is told to stop. Raises ModelNotFoundError for a name in MODELS that means nothing."""
+    configure_logs(settings, "worker")
+    models = served(Catalog(settings.models_dir), settings.models)
+    asyncio.run(serve(settings, models))
+
+
+async def serve(settings: Settings, models: list[Served], loader: Loader = load_engine) -> None:
+    """Serves `models` until SIGTERM, SIGINT or cancellation."""
+    process = WorkerProcess(settings, models, loader)
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    await process.start()
+    try:
+        await stop.wait()
+    finally:
+        await process.stop()
+
+
+class WorkerProcess:
+    """One connection pool, one set of leases, one outbox; a QueueWorker for each model."""
+
+    def __init__(self, settings: Settings, models: list[Served], loader: Loader) -> None:
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{new_id('w')[2:10]}"
+        self._settings = settings
+        self._redis: ArqRedis = connect(settings.redis_url)
+        self._leases = Leases(self._redis, settings.lease_seconds)
+        self._outbox = Outbox(self._redis)
+        self.models = Models(models, settings, loader)
+        self._services = Services(self._redis, settings, self.models, self._outbox, self._leases)
+        self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
+        self._preload = next(
+            (e.variant.id for e in models if e.default and e.variant.model == settings.default_model), None
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Connects, loads the default model if it is served here, and begins to take jobs."""
+        await scripts.load(self._redis)
+        if self._preload:
+            try:
+                async with self.models.use(self._preload):
+                    pass
+            except ModelLoadError as error:
+                log.error("model_broken", model=self._preload, error=str(error))
+        self._outbox.start()
+        self._leases.start()
+        await self._announce()
+        loops = [self._heartbeat(), self._listen(), *(worker.main() for worker in self._workers.values())]
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        log.info("worker_ready", worker=self.id, models=list(self._workers))
+
+    async def stop(self) -> None:
+        """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
+        log.info("worker_draining", worker=self.id, running=self._running)
+        await registry.retire(self._redis, self.id)
+        drain = self._settings.drain_seconds
+        await asyncio.gather(*(worker.drain(drain) for worker in self._workers.values()))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._leases.close()
+        await self._outbox.close()
+        await self.models.close()
+        await self._redis.aclose(close_connection_pool=True)
+        log.info("worker_stopped", worker=self.id)
+
+    @property
+    def _running(self) -> int:
+        return sum(worker.running for worker in self._workers.values())
+
+    def _worker(self, model: str) -> QueueWorker:
+        async def generate(response_id: str, *, job_try: int) -> None:
+            await run_response(self._services, response_id, job_try)
+
+        async def count(request_id: str, question: bytes, *, job_try: int) -> None:
+            await count_tokens(self._services, model, request_id, question)
+
+        settings = self._settings
+        return QueueWorker(
+            model,
+            self._redis,
+            self._leases,
+            {queue.GENERATE: generate, queue.COUNT_TOKENS: count},
+            slots=settings.slots,
+            poll_seconds=settings.poll_seconds,
+            job_timeout_seconds=settings.job_timeout_seconds,
+        )
+
+    async def _announce(self) -> None:
+        settings = self._settings
+        card = registry.WorkerCard(id=self.id, models=self.models.cards(), running=self._running, slots=settings.slots)
+        await registry.announce(self._redis, card, 3 * settings.heartbeat_seconds)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            try:
+                await self._announce()
+            except RedisError as error:
+                log.warning("heartbeat_failed", error=str(error))
+
+    async def _listen(self) -> None:
+        """Waits for wake-ups of all queues at once: each element wakes one worker, and polling is the safety net."""
+        while True:
+            names = [keys.wake(model) for model, worker in self._workers.items() if worker.has_room]
+            if not names:
+                await asyncio.sleep(self._settings.poll_seconds)
+                continue
+            try:
+                popped = await cast(
+                    Awaitable[tuple[bytes, bytes] | None],
+                    self._redis.blpop(names, timeout=WAKE_WAIT_SECONDS),  # type: ignore[arg-type]
+                )
+            except RedisError as error:
+                log.warning("redis_unreachable", error=str(error))
+                await asyncio.sleep(self._settings.poll_seconds)
+                continue
+            if popped:
+                model = popped[0].decode().removeprefix(keys.wake(""))
+                self._workers[model].wake()

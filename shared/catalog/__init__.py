@@ -7,5 +7,16 @@
 from shared.catalog.catalog import Catalog
 from shared.catalog.header import Header, HeaderError, read_header
 from shared.catalog.models import Model, ModelNotFoundError, Variant
+from shared.catalog.naming import parameters_label, printable
 
-__all__ = ["Catalog", "Header", "HeaderError", "Model", "ModelNotFoundError", "Variant", "read_header"]
+__all__ = [
+    "Catalog",
+    "Header",
+    "HeaderError",
+    "Model",
+    "ModelNotFoundError",
+    "Variant",
+    "parameters_label",
+    "printable",
+    "read_header",
+]

@@ -1,0 +1,48 @@
+"""The folder that `llamarelay up` keeps its data in: Redis' files, the logs, and the lock that makes it one's own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def default_data_dir() -> Path:
+    """`data/` of the checkout this runs from, else `llamarelay` in the user's data folder (XDG_DATA_HOME)."""
+    if (CHECKOUT / "pyproject.toml").is_file() and os.access(CHECKOUT, os.W_OK):
+        return CHECKOUT / "data"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "llamarelay"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Creates `folder` and holds it for this process. Raises ClickException if another one does.
+
+    The lock is the kernel's: it ends with the process however that ends, and the file that stays behind means nothing.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / "up.lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot use {folder} for data: {error.strerror}; choose another with --data-dir"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise click.ClickException(
+                f"another `llamarelay up` (process {file.read().strip() or '?'}) is using {folder}; "
+                "stop it or choose another folder with --data-dir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,19 @@
+"""What several commands share: the settings, with flags before the environment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from shared.settings import Settings, SettingsError
+
+
+def settings_with(**flags: Any) -> Settings:
+    """The environment's settings with the given fields replaced; None and () leave a field alone. Raises UsageError."""
+    try:
+        settings = Settings.from_environment()
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+    return replace(settings, **{name: value for name, value in flags.items() if value not in (None, ())})

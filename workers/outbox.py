@@ -36,7 +36,8 @@ class Stream:
 
     async def drain(self) -> None:
         """Waits until nothing is in flight."""
-        await self._idle.wait()
+        while self._in_flight:
+            await self._idle.wait()
 
     def take_rest(self) -> tuple[int, list[bytes]]:
         """What has not been sent, with the sequence number of its first event; for the final call. After `drain`."""

@@ -21,7 +21,6 @@ from shared.schema.ids import new_id
 from shared.settings import Settings
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
-from workers.engine.loading import load_engine
 from workers.generate import Services, run_response
 from workers.lease import Leases
 from workers.models import Loader, Models, Served, served
@@ -35,12 +34,14 @@ WAKE_WAIT_SECONDS = 5.0  # one blocking pop; its end costs one command
 
 def run(settings: Settings) -> None:
     """Runs a worker until it is told to stop. Raises ModelNotFoundError for a name in MODELS that means nothing."""
+    from workers.engine.engine import load_engine  # llama.cpp takes a while to import
+
     configure_logs(settings, "worker")
     models = served(Catalog(settings.models_dir), settings.models)
-    asyncio.run(serve(settings, models))
+    asyncio.run(serve(settings, models, load_engine))
 
 
-async def serve(settings: Settings, models: list[Served], loader: Loader = load_engine) -> None:
+async def serve(settings: Settings, models: list[Served], loader: Loader) -> None:
     """Serves `models` until SIGTERM, SIGINT or cancellation."""
     process = WorkerProcess(settings, models, loader)
     stop = asyncio.Event()
@@ -65,9 +66,8 @@ class WorkerProcess:
         self.models = Models(models, settings, loader)
         self._services = Services(self._redis, settings, self.models, self._outbox, self._leases)
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
-        self._preload = next(
-            (e.variant.id for e in models if e.default and e.variant.model == settings.default_model), None
-        )
+        defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
+        self._preload = defaults.get(settings.default_model)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

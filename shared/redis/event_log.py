@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from shared.redis import keys, scripts
+from shared.schema.items import text_bytes
 from shared.schema.response import Response
 
 READ_COUNT = 512  # events of one read
@@ -69,6 +70,7 @@ async def finish(
             msgspec.json.encode(response),
             record_ttl_seconds,
             log_ttl_seconds,
+            text_bytes(response.output),
             int(response.store),
             first,
             *events,

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from shared.redis import keys, queue, scripts
 from shared.schema.items import Item, OutputItem
-from shared.schema.response import Response
+from shared.schema.response import TERMINAL, Response
 
 
 class Generation(Struct, kw_only=True):
@@ -124,6 +124,17 @@ async def read_response(redis: Redis, response_id: str, owner: str) -> bytes | N
     """The Response object as it stands, encoded; None when there is none or it is somebody else's."""
     found, encoded = await _hmget(redis, response_id, "owner", "response")
     return encoded if found == owner.encode() else None
+
+
+async def read_end(redis: Redis, response_id: str) -> tuple[bool, bytes | None]:
+    """Whether a response has ended, and the object as it stands; (False, None) when there is no such record."""
+    status, encoded = await _hmget(redis, response_id, "status", "response")
+    return bool(status and status.decode() in TERMINAL), encoded
+
+
+async def exists(redis: Redis, response_id: str) -> bool:
+    count: int = await redis.exists(keys.response(response_id))
+    return count == 1
 
 
 async def read_context(redis: Redis, response_id: str) -> Context | None:

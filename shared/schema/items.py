@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from shared.schema.content import MessagePart, OutputText, ReasoningText, Refusal, SummaryText
+from shared.schema.content import MessagePart, ReasoningText, SummaryText, text_of
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -58,5 +59,12 @@ class ReasoningInput(Struct, kw_only=True):
     status: ItemStatus | None = None
 
 
-__all__ = ["EasyMessage", "Item", "ItemStatus", "Message", "OutputItem", "OutputText", "Phase", "Reasoning"]
-__all__ += ["ReasoningInput", "Refusal", "Role"]
+def text_bytes(items: Iterable[Item]) -> int:
+    """Bytes of text in items: no tokenizer makes more tokens of it, so it bounds what it takes of a context."""
+    return sum(len(text.encode()) for item in items for text in _texts(item))
+
+
+def _texts(item: Item) -> Iterable[str]:
+    if isinstance(item, Reasoning):
+        return (part.text for part in item.content or ())
+    return map(text_of, item.content)

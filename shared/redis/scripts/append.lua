@@ -5,6 +5,8 @@
 -- ARGV: token, channel, sequence number of the first event, event, event ...
 -- Returns 0 when the lease is lost, 1 when done, 2 when done and the response is to be cancelled (or was deleted).
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local record = redis.call('HMGET', KEYS[3], 'status', 'cancel')
+if not record[1] then return 2 end
 local length = redis.call('XLEN', KEYS[2])
 local first = tonumber(ARGV[3])
 if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[3]) end
@@ -12,5 +14,4 @@ for i = 4 + length - first, #ARGV do
   redis.call('XADD', KEYS[2], (first + i - 4) .. '-1', 'e', ARGV[i])
 end
 redis.call('PUBLISH', ARGV[2], table.concat(ARGV, '\n', 3))
-local cancelled = redis.call('HMGET', KEYS[3], 'status', 'cancel')
-return (cancelled[2] or not cancelled[1]) and 2 or 1
+return record[2] and 2 or 1

@@ -1,0 +1,60 @@
+"""The application factory of the front end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, STREAMS
+from api.creation import Creation
+from api.fleet import Fleet
+from api.middleware import add_request_id, envelope, request_id
+from api.relay import Relay
+from api.routes import health, models, responses
+from api.streams import Streams
+from shared.logs import configure_logs
+from shared.redis import scripts
+from shared.redis.connection import connect
+from shared.settings import Settings
+
+
+def run(settings: Settings) -> None:
+    """Serves HTTP until SIGTERM or SIGINT."""
+    configure_logs(settings, "web")
+    web.run_app(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        handler_cancellation=True,  # a client that leaves ends its handler
+        access_log=None,
+        print=None,
+        shutdown_timeout=settings.drain_seconds,
+    )
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The front end; it holds no model and no state of a response."""
+    app = web.Application(middlewares=[request_id, envelope], client_max_size=settings.max_body_bytes)
+    app[SETTINGS] = settings
+    app.on_response_prepare.append(add_request_id)
+    app.cleanup_ctx.append(_connect)
+    for module in (health, models, responses):
+        app.add_routes(module.routes)
+    return app
+
+
+async def _connect(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    redis = app[REDIS] = connect(settings.redis_url)
+    await scripts.load(redis)
+    relay = app[RELAY] = Relay(redis, settings.follower_buffer_events)
+    fleet = app[FLEET] = Fleet(redis, settings.default_model)
+    app[STREAMS] = Streams(redis, relay, settings)
+    app[CREATION] = Creation(redis, fleet, settings)
+    await relay.start()
+    await fleet.start()
+    yield
+    await fleet.close()
+    await relay.close()
+    await redis.aclose(close_connection_pool=True)

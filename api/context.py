@@ -1,0 +1,19 @@
+"""What handlers find on the application."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from arq.connections import ArqRedis
+
+from api.creation import Creation
+from api.fleet import Fleet
+from api.relay import Relay
+from api.streams import Streams
+from shared.settings import Settings
+
+SETTINGS = web.AppKey("SETTINGS", Settings)
+REDIS = web.AppKey("REDIS", ArqRedis)
+RELAY = web.AppKey("RELAY", Relay)
+FLEET = web.AppKey("FLEET", Fleet)
+STREAMS = web.AppKey("STREAMS", Streams)
+CREATION = web.AppKey("CREATION", Creation)

@@ -1,0 +1,109 @@
+"""How a response reaches its client: as a stream of events, or as its end alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+from aiohttp import web
+from redis.asyncio import Redis
+
+from api import sse
+from api.follower import ResponseGone, follow
+from api.relay import Relay, Subscription
+from shared.redis import event_log, keys, records
+from shared.schema.events import is_terminal
+from shared.settings import Settings
+
+
+class _Terminal(msgspec.Struct):
+    response: msgspec.Raw
+
+
+_terminal = msgspec.json.Decoder(_Terminal)
+
+
+class Streams:
+    """Follows responses on behalf of this process' clients."""
+
+    def __init__(self, redis: Redis, relay: Relay, settings: Settings) -> None:
+        self._redis = redis
+        self._relay = relay
+        self._settings = settings
+
+    def events_of(self, response_id: str) -> Subscription:
+        """To be entered before the response is created, or before its log is read."""
+        return self._relay.subscription(keys.events_channel(response_id))
+
+    def end_of(self, response_id: str) -> Subscription:
+        return self._relay.subscription(keys.end_channel(response_id))
+
+    async def send(
+        self,
+        request: web.Request,
+        response_id: str,
+        subscription: Subscription,
+        *,
+        first: bytes | None = None,
+        after: int = -1,
+    ) -> web.StreamResponse:
+        """Sends the events above `after` as SSE to the end. `first` is event 0, where this process has just made it."""
+        stream = web.StreamResponse(headers=sse.HEADERS)
+        await stream.prepare(request)
+        if first is not None:
+            await stream.write(sse.frames([first]))
+        spoke = time.monotonic()
+        with suppress(ResponseGone):
+            async for events in self._follow(response_id, subscription, after=0 if first else after, fresh=bool(first)):
+                if events:
+                    ended = is_terminal(events[-1])
+                    tail = sse.DONE if ended and self._settings.send_done else b""
+                    await stream.write(sse.frames(events) + tail)
+                    spoke = time.monotonic()
+                elif time.monotonic() - spoke >= self._settings.ping_seconds:
+                    await stream.write(sse.PING)
+                    spoke = time.monotonic()
+        await stream.write_eof()
+        return stream
+
+    async def result(self, response_id: str, subscription: Subscription) -> bytes:
+        """The Response object when it has ended, encoded. Raises ResponseGone."""
+        while True:
+            for terminal in await subscription.get(self._settings.silence_seconds):
+                return bytes(_terminal.decode(terminal).response)
+            ended, encoded = await records.read_end(self._redis, response_id)
+            if encoded is None:
+                raise ResponseGone
+            if ended:
+                return encoded
+
+    async def _follow(
+        self, response_id: str, subscription: Subscription, *, after: int, fresh: bool
+    ) -> AsyncIterator[list[bytes]]:
+        async def read_log(first: int) -> list[bytes]:
+            return await event_log.read(self._redis, response_id, first)
+
+        async def exists() -> bool:
+            return await records.exists(self._redis, response_id)
+
+        async for events in follow(
+            subscription,
+            read_log,
+            exists,
+            after=after,
+            fresh=fresh,
+            silence_seconds=min(self._settings.silence_seconds, self._settings.ping_seconds),
+        ):
+            yield events
+
+
+@asynccontextmanager
+async def cancelled_when_left(redis: Redis, response_id: str) -> AsyncIterator[None]:
+    """A client that leaves cancels its generation: inside, the end of the handler is the end of the client."""
+    try:
+        yield
+    except BaseException:
+        await records.cancel(redis, response_id)
+        raise

@@ -1,0 +1,134 @@
+"""Strict checks of the wire: framing, order, fields, against the types of `openai` and of Open Responses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import openresponses_types.types as open_responses
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
+
+Event = dict[str, Any]
+
+_openai_event: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+_openai_response: TypeAdapter[Response] = TypeAdapter(Response)
+
+TERMINAL = ("response.completed", "response.incomplete", "response.failed")
+RENAMED = {
+    "response.reasoning_text.delta": "response.reasoning.delta",
+    "response.reasoning_text.done": "response.reasoning.done",
+}
+"""Where Open Responses calls the same event otherwise."""
+
+
+def parse_sse(body: bytes) -> list[Event]:
+    """The events of a finished stream; asserts the framing: `event`, `data`, blank line, `[DONE]` last."""
+    assert body.endswith(b"data: [DONE]\n\n"), body[-200:]
+    events = []
+    for frame in body.removesuffix(b"data: [DONE]\n\n").decode().split("\n\n")[:-1]:
+        lines = [line for line in frame.split("\n") if not line.startswith(":")]
+        if not lines:
+            continue
+        assert len(lines) == 2, frame
+        assert lines[0].startswith("event: "), frame
+        assert lines[1].startswith("data: "), frame
+        event = json.loads(lines[1][6:])
+        assert event["type"] == lines[0][7:]
+        events.append(event)
+    return events
+
+
+def check_stream(events: list[Event], first: int = 0) -> Event:
+    """Asserts everything that must hold of one whole stream; returns the final response."""
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == list(range(first, first + len(events))), numbers
+    assert [event["type"] for event in events if event["type"] in TERMINAL] == [events[-1]["type"]]
+    for event in events:
+        check_event(event)
+    if first == 0:
+        assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
+        check_items(events)
+    final: Event = events[-1]["response"]
+    check_response(final)
+    return final
+
+
+def check_event(event: Event) -> None:
+    """Validates one event against both sets of types, strictly."""
+    _openai_event.validate_python(event, strict=True)
+    renamed = {**event, "type": RENAMED.get(event["type"], event["type"])}
+    kind = _OPEN_RESPONSES.get(renamed["type"])
+    assert kind is not None, f"no Open Responses type for {renamed['type']}"
+    kind.model_validate_json(json.dumps(renamed))
+
+
+def check_response(response: Event) -> None:
+    """Validates a Response object against both sets of types, strictly."""
+    _openai_response.validate_python(response, strict=True)
+    open_responses.ResponseResource.model_validate_json(json.dumps(response))
+
+
+def check_items(events: list[Event]) -> None:
+    """Asserts the order within items, and that deltas, done events and the final output say the same."""
+    done: list[Event] = []
+    current: Event | None = None
+    text = ""
+    for event in events:
+        kind = event["type"].removeprefix("response.")
+        if kind == "output_item.added":
+            assert current is None
+            assert event["output_index"] == len(done)
+            current, text = event["item"], ""
+        elif kind == "output_item.done":
+            assert current is not None
+            assert event["output_index"] == len(done)
+            item = event["item"]
+            assert (item["id"], item["type"]) == (current["id"], current["type"])
+            assert "".join(part["text"] for part in item["content"]) == text
+            done.append(item)
+            current = None
+        elif "item_id" in event:
+            assert current is not None
+            assert event["item_id"] == current["id"]
+            assert event["output_index"] == len(done)
+            if kind.endswith(".delta"):
+                assert event["delta"]
+                text += event["delta"]
+            elif kind.endswith("_text.done"):
+                assert event["text"] == text
+            elif kind == "content_part.done":
+                assert event["part"]["text"] == text
+    assert current is None
+    assert events[-1]["response"]["output"] == done
+
+
+def text_of(response: Event) -> str:
+    """All text of all messages."""
+    return "".join(
+        part["text"] for item in response["output"] if item["type"] == "message" for part in item["content"]
+    )
+
+
+def reasoning_of(response: Event) -> str:
+    return "".join(
+        part["text"] for item in response["output"] if item["type"] == "reasoning" for part in item["content"]
+    )
+
+
+def deltas(events: list[Event]) -> str:
+    return "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+
+
+def _event_types() -> dict[str, type[BaseModel]]:
+    """Open Responses' event classes by the value of their `type`."""
+    found: dict[str, type[BaseModel]] = {}
+    for name, value in vars(open_responses).items():
+        if name.endswith("StreamingEvent") and isinstance(value, type):
+            annotation = value.model_fields["type"].annotation
+            for member in annotation:  # type: ignore[union-attr]
+                found[str(getattr(member, "value", member))] = value
+    return found
+
+
+_OPEN_RESPONSES = _event_types()

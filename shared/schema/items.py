@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from shared.schema.content import MessagePart, ReasoningText, SummaryText, text_of
+from shared.schema.content import InputText, MessagePart, ReasoningText, SummaryText, text_of
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -33,6 +33,44 @@ class Reasoning(Struct, tag_field="type", tag="reasoning", kw_only=True):
     encrypted_content: str | UnsetType | None = UNSET
 
 
+class FunctionCall(Struct, tag_field="type", tag="function_call", kw_only=True):
+    """A call of a `function` tool. `arguments` is JSON as text; `id` (fc_...) and `call_id` (call_...) differ."""
+
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: ItemStatus = "completed"
+    namespace: str | UnsetType | None = UNSET
+
+
+class FunctionCallOutput(Struct, tag_field="type", tag="function_call_output", kw_only=True):
+    """What the client's function returned."""
+
+    id: str
+    call_id: str
+    output: str | list[InputText]
+    status: ItemStatus = "completed"
+
+
+class CustomToolCall(Struct, tag_field="type", tag="custom_tool_call", kw_only=True):
+    """A call of a `custom` tool; `input` is free text, or text by the tool's grammar."""
+
+    id: str
+    call_id: str
+    name: str
+    input: str
+    namespace: str | UnsetType | None = UNSET
+
+
+class CustomToolCallOutput(Struct, tag_field="type", tag="custom_tool_call_output", kw_only=True):
+    id: str
+    call_id: str
+    output: str | list[InputText]
+
+
+Call = FunctionCall | CustomToolCall
+CallOutput = FunctionCallOutput | CustomToolCallOutput
 Item = Message | Reasoning
 OutputItem = Message | Reasoning
 

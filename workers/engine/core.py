@@ -21,7 +21,7 @@ class EngineError(Exception):
     """Everything an engine raises on purpose."""
 
 
-class PromptTooLong(EngineError):  # noqa: N818  reads as the sentence it is
+class PromptTooLong(EngineError):
     """The prompt leaves no room for a single new token: it can never be served."""
 
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
@@ -39,21 +39,25 @@ class ModelLoadError(EngineError):
         self.reason = reason
 
 
-class EngineFailed(EngineError):  # noqa: N818
+class EngineFailed(EngineError):
     """The engine cannot go on with this generation: a fatal decode, a constraint that raised, or a closed engine."""
 
 
 class Constraint(Protocol):
     """A grammar in progress, owned by one request: which tokens may come next.
 
-    The engine calls it from its own threads, never two calls at once on the same constraint, in this order: `finished`
-    and `forced_tokens` after every change, `fill_masks` when a token has to be sampled, `accept` for every new token
-    (sampled or forced). What it raises fails its own generation and no other.
+    The engine calls it from its own threads, never twice at once: `finished` and `forced_tokens` at the start and after
+    every change, `fill_masks` when a token has to be sampled, `accept` for every new token, sampled or forced. What it
+    raises fails its own generation and no other.
     """
 
     @property
     def finished(self) -> bool:
         """True when nothing may follow: the generation ends with "stop"."""
+
+    @property
+    def free(self) -> bool:
+        """True while any token may come next (a lazy grammar before its trigger): no mask is asked for."""
 
     def accept(self, token: int) -> None:
         """Advances by one token of the output; end tokens are not passed."""

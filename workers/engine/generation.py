@@ -27,7 +27,8 @@ class Stream:
     def put(self, chunk: Chunk) -> None:
         """Hands over one chunk."""
         self._chunks.append(chunk)
-        self.ended = chunk.finish is not None
+        if chunk.finish is not None:
+            self._end()
         self._wake()
 
     def merge(self, chunk: Chunk) -> None:
@@ -39,12 +40,11 @@ class Stream:
     def fail(self, error: BaseException) -> None:
         """Ends the stream: `error` is raised after the chunks already put."""
         self._error = error
-        self.ended = True
+        self._end()
         self._wake()
 
     def cancel(self) -> None:
-        if not self.ended:
-            self._cancel()
+        self._cancel()
 
     async def take(self) -> Chunk:
         """The next chunk. Raises StopAsyncIteration after the last, or what the stream failed with."""
@@ -57,9 +57,17 @@ class Stream:
             await self._waiter
         return self._chunks.popleft()
 
+    def _end(self) -> None:
+        self.ended = True
+        self._cancel = _nothing  # it may refer to the stream
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _nothing() -> None:
+    """An ended generation has nothing to cancel."""
 
 
 class Generation:

@@ -1,0 +1,172 @@
+"""A model's weights and vocabulary."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.llama_cpp as llama
+
+from shared.settings import Settings
+from workers.engine import logs
+from workers.engine.core import ModelInfo, ModelLoadError
+
+LONGEST_CONTEXT = 32768  # of one sequence, unless settings say otherwise
+
+_backend = threading.Lock()
+_backend_ready = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the KV cache needs to know."""
+
+    layers: int
+    embedding: int
+    heads: int
+    kv_heads: int
+    window: int  # of sliding-window attention; 0: none
+    whole_only: bool  # the memory is a state that cannot drop a suffix
+
+    @property
+    def cell_bytes(self) -> int:
+        """Keys and values of one token in 16 bits (an estimate where layers or head sizes differ)."""
+        return 4 * self.layers * self.embedding * self.kv_heads // max(1, self.heads)
+
+    @property
+    def donor_lifetime(self) -> int:
+        """After how many generated tokens an unused donor has cost a quarter of what computing it again would.
+
+        Per generated token, attention looks at each of its cells `layers * heads` times (1.4 ns each on a CPU, masked
+        as they are); computing a token takes about `12 * layers * embedding ** 2` multiplications (50 per ns).
+        """
+        return max(1024, self.embedding**2 // (12 * max(1, self.heads)))
+
+
+class Model:
+    """Weights and vocabulary, until `free`. Tokenizing is safe from any thread."""
+
+    def __init__(self, path: Path, handle: Any, settings: Settings) -> None:
+        self.handle = handle
+        self.vocab = llama.llama_model_get_vocab(handle)
+        self.shape = Shape(
+            layers=llama.llama_model_n_layer(handle),
+            embedding=llama.llama_model_n_embd(handle),
+            heads=llama.llama_model_n_head(handle),
+            kv_heads=llama.llama_model_n_head_kv(handle),
+            window=llama.llama_model_n_swa(handle),
+            whole_only=bool(llama.llama_model_is_recurrent(handle) or llama.llama_model_is_hybrid(handle)),
+        )
+        self._pieces = list(self._read_pieces())
+        self._bos = llama.llama_vocab_bos(self.vocab)
+        self.info = self._read_info(path, settings)
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """See `Engine.tokenize`."""
+        data = text.encode(errors="replace")
+        size = len(data) + 8
+        buffer = (llama.llama_token * size)()
+        count = llama.llama_tokenize(self.vocab, data, len(data), buffer, size, False, special)
+        if count < 0:
+            buffer = (llama.llama_token * -count)()
+            count = llama.llama_tokenize(self.vocab, data, len(data), buffer, -count, False, special)
+        tokens = buffer[:count]
+        if special and self.info.adds_bos and tokens[:1] != [self._bos]:
+            tokens.insert(0, self._bos)
+        return tokens
+
+    def piece(self, token: int) -> bytes:
+        return self._pieces[token]
+
+    def free(self) -> None:
+        llama.llama_model_free(self.handle)
+
+    def _read_pieces(self) -> Iterator[bytes]:
+        size = 512
+        buffer = ctypes.create_string_buffer(size)
+        for token in range(llama.llama_vocab_n_tokens(self.vocab)):
+            length = llama.llama_token_to_piece(self.vocab, token, buffer, size, 0, True)
+            if length < 0:
+                size = -length
+                buffer = ctypes.create_string_buffer(size)
+                length = llama.llama_token_to_piece(self.vocab, token, buffer, size, 0, True)
+            yield buffer.raw[:length]
+
+    def _read_info(self, path: Path, settings: Settings) -> ModelInfo:
+        trained = llama.llama_model_n_ctx_train(self.handle)
+        vocabulary = range(len(self._pieces))
+        template = llama.llama_model_chat_template(self.handle, None)
+        return ModelInfo(
+            path=path,
+            description=_text(llama.llama_model_desc, self.handle),
+            context_length=settings.context_length or min(trained, LONGEST_CONTEXT),
+            train_context_length=trained,
+            vocab_size=len(vocabulary),
+            end_tokens=frozenset(token for token in vocabulary if llama.llama_vocab_is_eog(self.vocab, token)),
+            bos_token=self._special_text(self._bos),
+            eos_token=self._special_text(llama.llama_vocab_eos(self.vocab)),
+            adds_bos=bool(llama.llama_vocab_get_add_bos(self.vocab)) and self._bos >= 0,
+            chat_template=template.decode(errors="replace") if template else None,
+            parameters=llama.llama_model_n_params(self.handle),
+            size_bytes=llama.llama_model_size(self.handle),
+            metadata=dict(self._read_metadata()),
+        )
+
+    def _special_text(self, token: int) -> str:
+        return self._pieces[token].decode(errors="replace") if token >= 0 else ""
+
+    def _read_metadata(self) -> Iterator[tuple[str, str]]:
+        for index in range(llama.llama_model_meta_count(self.handle)):
+            key = _text(llama.llama_model_meta_key_by_index, self.handle, index)
+            yield key, _text(llama.llama_model_meta_val_str_by_index, self.handle, index)
+
+
+def load_model(path: Path, settings: Settings, on_progress: Callable[[float], None] | None = None) -> Model:
+    """Loads a GGUF file (of a split one, the first part); `on_progress` hears fractions. Raises ModelLoadError."""
+    _start_backend()
+    if not path.is_file():
+        raise ModelLoadError(path, "no such file")
+    parameters = llama.llama_model_default_params()
+    parameters.n_gpu_layers = settings.gpu_layers if settings.gpu_layers >= 0 else 0x7FFFFFFF
+    if on_progress is not None:
+        parameters.progress_callback = _progress_callback(on_progress)
+    with logs.errors() as errors:
+        handle = llama.llama_model_load_from_file(str(path).encode(), parameters)
+    if not handle:
+        raise ModelLoadError(path, "; ".join(errors) or "llama.cpp does not say why")
+    if not llama.llama_model_has_decoder(handle) or llama.llama_model_has_encoder(handle):
+        llama.llama_model_free(handle)
+        raise ModelLoadError(path, "not a model that continues text (it has an encoder, or no decoder)")
+    return Model(path, handle, settings)
+
+
+def _progress_callback(on_progress: Callable[[float], None]) -> Any:
+    def report(fraction: float, _: Any) -> bool:
+        on_progress(fraction)
+        return True
+
+    return llama.llama_progress_callback(report)
+
+
+def _start_backend() -> None:
+    global _backend_ready
+    with _backend:
+        if not _backend_ready:
+            with logs.errors():
+                llama.llama_backend_init()
+            _backend_ready = True
+
+
+def _text(function: Callable[..., int], *arguments: Any) -> str:
+    """What one of llama.cpp's functions writes into a buffer."""
+    size = 256
+    while True:
+        buffer = ctypes.create_string_buffer(size)
+        length = function(*arguments, buffer, size)
+        if length < size:
+            return buffer.value.decode(errors="replace")
+        size = length + 1

@@ -1,0 +1,162 @@
+"""Decides what the next step computes: who decodes, whose prompt goes on, who gets a slot, who has to give one up."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.engine.core import EngineStats
+from workers.engine.kv import KVCache, Match
+from workers.engine.sequence import Sequence
+
+SHARED_PREFIX = 32  # tokens: for so many that another is computing, a prompt waits instead of computing them too
+HEADROOM = 32  # cells kept for each running sequence before another prompt is let in
+STREAM_PAUSE = 0.2  # seconds: what prompts may add to a step while others stream
+SMALLEST_CHUNK = 32  # prompt tokens per step even if that takes longer
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The next `count` tokens of a sequence."""
+
+    sequence: Sequence
+    count: int
+
+    @property
+    def samples(self) -> bool:
+        """After this everything known is computed, and the next token is to be sampled."""
+        return self.count == self.sequence.pending and self.sequence.finish is None
+
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        return self.sequence.tokens[self.sequence.filled : self.sequence.filled + self.count]
+
+
+class Pace:
+    """How many prompt tokens fit into the pause that running streams are asked to bear."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._token_seconds = 0.0
+        self._decode_seconds = 0.0
+
+    @property
+    def prompt_tokens(self) -> int:
+        if not self._token_seconds:
+            return self._limit
+        return min(self._limit, max(SMALLEST_CHUNK, int(STREAM_PAUSE / self._token_seconds)))
+
+    def measured(self, decoded: int, prefilled: int, seconds: float) -> None:
+        """Learns from a step."""
+        if not prefilled:
+            self._decode_seconds = seconds
+        elif prefilled >= SMALLEST_CHUNK:
+            seconds = max(0.0, seconds - (self._decode_seconds if decoded else 0.0)) / prefilled
+            self._token_seconds = (self._token_seconds or seconds) * 0.75 + seconds * 0.25
+
+
+class Scheduler:
+    """First come, first served; a sequence that came later waits, is computed later and is preempted first."""
+
+    def __init__(self, kv: KVCache, *, slots: int, batch_tokens: int, prefill_tokens: int, stats: EngineStats) -> None:
+        self._kv = kv
+        self._slots = slots
+        self._batch_tokens = batch_tokens
+        self._stats = stats
+        self._arrivals = 0
+        self.pace = Pace(min(prefill_tokens, batch_tokens))
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # by arrival
+
+    @property
+    def idle(self) -> bool:
+        return not self.waiting and not self.running
+
+    def submit(self, sequence: Sequence) -> None:
+        self._arrivals += 1
+        sequence.number = self._arrivals
+        self.waiting.append(sequence)
+
+    def finish(self, sequence: Sequence) -> None:
+        """Takes a sequence out, wherever it is; its cells stay for reuse."""
+        if sequence.slot >= 0:
+            self._release(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+
+    def schedule(self) -> list[Work]:
+        """The work of one step, decoding first. Empty only when idle."""
+        plan = self._plan_decoding()
+        used = sum(work.count for work in plan)
+        budget = self._batch_tokens - used
+        if plan:
+            budget = min(budget, max(1, self.pace.prompt_tokens - used))
+        room = self._kv.available_cells - used
+        for sequence in self.running:
+            if not sequence.decoding and min(budget, room) > 0:
+                work = Work(sequence, min(sequence.pending, budget, room))
+                budget, room = budget - work.count, room - work.count
+                plan.append(work)
+        plan += self._admit(budget, room, used)
+        if not plan and self.running:  # prompts that cannot grow because of each other
+            self.preempt(self.running[-1])
+            return self.schedule()
+        assert self._kv.make_room(sum(work.count for work in plan))
+        return plan
+
+    def _plan_decoding(self) -> list[Work]:
+        while True:
+            plan, left = [], self._batch_tokens
+            for sequence in self.running:
+                if sequence.decoding and left:
+                    plan.append(Work(sequence, min(sequence.pending, left)))
+                    left -= plan[-1].count
+            if self._kv.available_cells >= self._batch_tokens - left:
+                return plan
+            self.preempt(self.running[-1])
+
+    def _admit(self, budget: int, room: int, decoding: int) -> list[Work]:
+        """Lets waiting prompts in, in order, while there are slots, cells and, in this step, tokens left."""
+        plan = []
+        promised = decoding + sum(sequence.pending for sequence in self.running if not sequence.decoding)
+        for sequence in list(islice(self.waiting, self._slots - len(self.running))):
+            if budget <= 0 or room <= 0:
+                break
+            match = self._kv.find(sequence.tokens)
+            if match.length - match.ready >= SHARED_PREFIX:
+                continue  # it keeps its place and its slot until the prefix is there
+            promised += sequence.length - match.ready
+            headroom = HEADROOM * len(self.running)
+            if self.running and promised + match.unpinned + headroom > self._kv.available_cells:
+                break
+            self._start(sequence, match)
+            room -= match.unpinned
+            plan.append(Work(sequence, min(sequence.pending, budget, room)))
+            budget, room = budget - plan[-1].count, room - plan[-1].count
+        return plan
+
+    def _start(self, sequence: Sequence, match: Match) -> None:
+        self.waiting.remove(sequence)
+        sequence.slot = self._kv.admit(sequence.tokens, match)
+        sequence.filled = match.ready
+        self.running.append(sequence)
+        self.running.sort(key=lambda one: one.number)
+        if not sequence.started:
+            sequence.started = True
+            sequence.stream.cached_tokens = min(match.ready, len(sequence.request.tokens))
+            self._stats.cached_tokens += sequence.stream.cached_tokens
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Takes the slot of a sequence, which will go on where it is; its cells are reused as far as they survive."""
+        self._release(sequence)
+        self.waiting.appendleft(sequence)
+        self._stats.preemptions += 1
+
+    def _release(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self._kv.retire(sequence.slot, sequence.tokens[: sequence.filled])
+        sequence.slot, sequence.filled, sequence.decoding = -1, 0, False

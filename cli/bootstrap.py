@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 VENV = CHECKOUT / ".venv"
 LOG = VENV / "setup.log"
 STEP = re.compile(r"^\s*\[\s*(\d+)(?:/(\d+)\]|%\])")  # ninja's [12/345] or make's [ 12%]
-SHOWN = re.compile(r"^\s*(Collecting|Downloading|Building wheel|Installing collected|Building editable) ?(\S*)")
+SHOWN = re.compile(r"^(Collecting|Installing collected| *Building wheel) ?(\S*)")  # of packages, not of their builds
 COMPILED = re.compile(r"llama[-_]cpp[-_]python")
 TAIL_LINES = 40
 
@@ -126,7 +126,7 @@ class Progress:
         shown = SHOWN.match(line)
         if not shown:
             return
-        what, name = shown.groups()
+        what, name = shown.group(1).strip(), shown.group(2)
         if what == "Building wheel" and COMPILED.search(line) and not self._package:
             self._package = "llama.cpp"
             self._say("compiling llama.cpp, once: about 7 minutes on 2 cores")

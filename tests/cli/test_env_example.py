@@ -1,6 +1,7 @@
 """`.env.example` is the documentation of the settings, so it must be true."""
 
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ def assignments() -> dict[str, tuple[str, str]]:
     """NAME -> (value, the line before it)."""
     found = {}
     lines = (CHECKOUT / ".env.example").read_text().splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if line and not line.startswith("#"):
             name, _, value = line.partition("=")
             assert name not in found, f"{name} is there twice"
@@ -38,6 +39,6 @@ def test_its_values_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    explained_together = {"PORT"}  # with HOST
+    explained_together = {"PORT", "TOP_P", "MIN_P"}  # with the setting before them
     for name, (_, before) in assignments().items():
         assert before.startswith("# ") or name in explained_together, name

@@ -17,6 +17,7 @@ from workers.engine.model import Model
 
 SEQUENCE_CELLS = 1024  # of the KV cache by default, per slot
 KV_BYTES = 2 << 30  # the KV cache takes no more by default, unless one context needs it
+SINGLE_THREAD_PARAMETERS = 30_000_000
 STATEFUL_DONORS = 8  # of models whose memory is a state: each sequence costs memory of its own
 
 
@@ -90,7 +91,7 @@ class Context:
         parameters.n_ubatch = min(settings.micro_batch_tokens, settings.batch_tokens)
         parameters.n_seq_max = self.sequences
         parameters.n_outputs_max = self.sequences
-        parameters.n_threads = parameters.n_threads_batch = settings.threads or usable_cores()
+        parameters.n_threads = parameters.n_threads_batch = settings.threads or _default_threads(model)
         parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True
         parameters.swa_full = True  # or a sliding window would forget what others could share
@@ -142,6 +143,12 @@ class Context:
 
     def free(self) -> None:
         llama.llama_free(self._handle)
+
+
+def _default_threads(model: Model) -> int:
+    """Physical cores, but one for a tiny model: its threads would meet at a barrier every few microseconds, and where
+    another process has one of the cores, each meeting waits for that (measured: fifty times slower)."""
+    return 1 if model.info.parameters < SINGLE_THREAD_PARAMETERS else usable_cores()
 
 
 def _default_cells(model: Model, slots: int) -> int:

@@ -112,11 +112,8 @@ class Runner:
             batch.add(work.sequence.slot, work.sequence.filled, work.tokens, work.samples)
         sampled = [work.sequence for work in single] + [work.sequence for work in several if work.samples]
         constrained = [sequence for sequence in sampled if sequence.needs_mask]
-        masks = (
-            self._masks.start([sequence.constraint for sequence in constrained if sequence.constraint])
-            if constrained
-            else None
-        )
+        constraints = [sequence.constraint for sequence in constrained if sequence.constraint is not None]
+        masks = self._masks.start(constraints) if constraints else None
         return Step(plan, sampled, constrained, masks, started)
 
     def _forward(self, step: Step) -> bool:

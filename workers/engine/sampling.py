@@ -137,7 +137,7 @@ def _nucleus(descending: Floats, needed: float) -> int:
 
 def _weights(logits: Floats, temperature: float) -> Floats:
     """Probabilities up to a factor: the largest is 1."""
-    weights = logits - logits.max()
+    weights: Floats = logits - logits.max()
     if temperature != 1:
         weights *= np.float32(1 / temperature)
     np.exp(weights, out=weights)

@@ -44,6 +44,7 @@ class Stack:
     fronts: list[Front] = field(default_factory=list)
     workers: list[WorkerProcess] = field(default_factory=list)
     engines: list[Engine] = field(default_factory=list)
+    frozen: list[WorkerProcess] = field(default_factory=list)  # stopped abruptly by a test; cleaned up after it
     _http: ClientSession | None = None
 
     @property
@@ -117,7 +118,7 @@ class Stack:
         if self._http:
             await self._http.close()
         await asyncio.gather(*(front.stop() for front in self.fronts))
-        await asyncio.gather(*(worker.stop() for worker in self.workers))
+        await asyncio.gather(*(worker.stop() for worker in (*self.workers, *self.frozen)))
 
 
 def test_settings(redis_url: str, **changes: Any) -> Settings:

@@ -105,9 +105,7 @@ def check_items(events: list[Event]) -> None:
 
 def text_of(response: Event) -> str:
     """All text of all messages."""
-    return "".join(
-        part["text"] for item in response["output"] if item["type"] == "message" for part in item["content"]
-    )
+    return "".join(part["text"] for item in response["output"] if item["type"] == "message" for part in item["content"])
 
 
 def reasoning_of(response: Event) -> str:

@@ -81,14 +81,14 @@ class WorkerProcess:
                 log.error("model_broken", model=self._preload, error=str(error))
         self._outbox.start()
         self._leases.start()
-        await self._announce()
+        await self.announce()
         loops = [self._heartbeat(), self._listen(), *(worker.main() for worker in self._workers.values())]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         log.info("worker_ready", worker=self.id, models=list(self._workers))
 
     async def stop(self) -> None:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
-        log.info("worker_draining", worker=self.id, running=self._running)
+        log.info("worker_draining", worker=self.id, running=self.running)
         await registry.retire(self._redis, self.id)
         drain = self._settings.drain_seconds
         await asyncio.gather(*(worker.drain(drain) for worker in self._workers.values()))
@@ -102,7 +102,7 @@ class WorkerProcess:
         log.info("worker_stopped", worker=self.id)
 
     @property
-    def _running(self) -> int:
+    def running(self) -> int:
         return sum(worker.running for worker in self._workers.values())
 
     def _worker(self, model: str) -> QueueWorker:
@@ -123,16 +123,16 @@ class WorkerProcess:
             job_timeout_seconds=settings.job_timeout_seconds,
         )
 
-    async def _announce(self) -> None:
+    async def announce(self) -> None:
         settings = self._settings
-        card = registry.WorkerCard(id=self.id, models=self.models.cards(), running=self._running, slots=settings.slots)
+        card = registry.WorkerCard(id=self.id, models=self.models.cards(), running=self.running, slots=settings.slots)
         await registry.announce(self._redis, card, 3 * settings.heartbeat_seconds)
 
     async def _heartbeat(self) -> None:
         while True:
             await asyncio.sleep(self._settings.heartbeat_seconds)
             try:
-                await self._announce()
+                await self.announce()
             except RedisError as error:
                 log.warning("heartbeat_failed", error=str(error))
 

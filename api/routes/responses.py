@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
@@ -10,6 +11,7 @@ from api.follower import ResponseGone
 from api.streams import cancelled_when_left
 from api.validation import check_supported, decode_input, decode_request
 from shared.redis import records
+from shared.schema.response import ResponseError
 
 OWNER = "public"
 """Whose responses these are, as long as there are no API keys."""
@@ -32,7 +34,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
             async with cancelled_when_left(redis, response.id):
                 if body.stream:
                     return await streams.send(request, response.id, subscription, first=draft.created)
-                return _result(await streams.result(response.id, subscription))
+                return _outcome(await streams.result(response.id, subscription))
     except ResponseGone:
         raise server_error(f"The response '{response.id}' was deleted before its end.") from None
     finally:
@@ -60,6 +62,25 @@ async def delete_response(request: web.Request) -> web.Response:
     if not await records.delete(request.app[REDIS], response_id, OWNER):
         raise response_not_found(response_id)
     return web.json_response({"id": response_id, "object": "response", "deleted": True})
+
+
+class _Outcome(msgspec.Struct):
+    id: str
+    error: ResponseError | None = None
+
+
+_decode_outcome = msgspec.json.Decoder(_Outcome).decode
+
+
+def _outcome(encoded: bytes) -> web.Response:
+    """The answer to a client that waited. Raises ApiError where the response failed: nothing else would tell it."""
+    outcome = _decode_outcome(encoded)
+    if outcome.error is None:
+        return _result(encoded)
+    message = f"{outcome.error.message} (response {outcome.id})"
+    if outcome.error.code == "invalid_prompt":
+        raise ApiError(400, message, param="input", code=outcome.error.code)
+    raise server_error(message)
 
 
 def _result(encoded: bytes) -> web.Response:

@@ -165,11 +165,9 @@ async def read_turns(redis: Redis, response_ids: Sequence[str]) -> list[Turn]:
 
 async def delete(redis: Redis, response_id: str, owner: str) -> bool:
     """Deletes a response; one that still runs is cancelled by that. False when there is none of this owner."""
-    (found,) = await _hmget(redis, response_id, "owner")
-    if found != owner.encode():
-        return False
-    await redis.delete(keys.response(response_id), keys.events(response_id))
-    return True
+    names = [keys.response(response_id), keys.events(response_id)]
+    deleted: int = await scripts.DELETE.call(redis, names, [owner])
+    return deleted == 1
 
 
 async def forget(redis: Redis, response_id: str) -> None:

@@ -52,11 +52,13 @@ RELEASE: Final = _script("release")
 CONTEXT: Final = _script("context")
 WORKERS: Final = _script("workers")
 CANCEL: Final = _script("cancel")
+DELETE: Final = _script("delete")
+ALL: Final = (CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE)
 
 
 async def load(redis: Redis) -> None:
     """Makes every script known to Redis, so that pipelines can call them by hash."""
     async with redis.pipeline(transaction=False) as pipeline:
-        for script in (CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL):
+        for script in ALL:
             pipeline.script_load(script.source)
         await pipeline.execute()

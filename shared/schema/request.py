@@ -56,7 +56,7 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     text: TextOptions | None = None
     tools: list[Raw] | None = None
-    tool_choice: Raw | None = None
+    tool_choice: Any = None
     truncation: Literal["auto", "disabled"] | None = None
     context_management: list[Raw] | None = None
     service_tier: str | None = None

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from tests.stack import Stack
-from tests.wire import check_response, check_stream, deltas, reasoning_of, text_of
+import asyncio
+
+from redis.asyncio import Redis
+
+from tests.conftest import StackFactory
+from tests.stack import MODEL, Stack
+from tests.waiting import until
+from tests.wire import check_response, check_stream, deltas, parse_sse, reasoning_of, text_of
+from workers.engine.core import EngineFailed
 from workers.engine.scripted import Script
 
 
@@ -46,3 +53,268 @@ async def test_without_stream_the_finished_response_is_the_answer(stack: Stack) 
     check_response(response)
     assert text_of(response) == "Hello"
     assert await stack.get(f"/v1/responses/{response['id']}") == (200, response)
+
+
+async def test_every_form_of_input_reaches_the_model(stack: Stack) -> None:
+    await stack.post(
+        instructions="Be brief.",
+        input=[
+            {"role": "developer", "content": "Rule."},
+            {"role": "user", "content": [{"type": "input_text", "text": "One"}, {"type": "input_text", "text": "two"}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Three"}]},
+            {"role": "system", "content": "Mind."},
+            {"role": "user", "content": "Four"},
+        ],
+    )
+    assert prompt(stack) == (
+        "<|im_start|>system\nBe brief.\n\nRule.<|im_end|>\n<|im_start|>user\nOne\ntwo<|im_end|>\n"
+        "<|im_start|>assistant\nThree<|im_end|>\n<|im_start|>system\nMind.<|im_end|>\n"
+        "<|im_start|>user\nFour<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+async def test_a_chain_is_recursive_and_instructions_are_not_inherited(stack: Stack) -> None:
+    stack.engine.play(Script("A1"), Script("A2"), Script("A3"))
+    _, first = await stack.post(input="Q1", instructions="Only for the first.")
+    _, second = await stack.post(input="Q2", previous_response_id=first["id"])
+    _, third = await stack.post(input="Q3", previous_response_id=second["id"])
+    assert prompt(stack) == "".join(
+        f"<|im_start|>{role}\n{text}<|im_end|>\n"
+        for role, text in [("user", "Q1"), ("assistant", "A1"), ("user", "Q2"), ("assistant", "A2"), ("user", "Q3")]
+    ) + ("<|im_start|>assistant\n")
+    assert third["previous_response_id"] == second["id"]
+    assert third["instructions"] is None
+
+
+async def test_a_response_can_be_forked(stack: Stack) -> None:
+    _, parent = await stack.post(input="Q1")
+    for branch in ("left", "right"):
+        status, _ = await stack.post(input=branch, previous_response_id=parent["id"])
+        assert status == 200
+        assert "Q1" in prompt(stack)
+        assert branch in prompt(stack)
+    assert "left" not in prompt(stack)
+
+
+async def test_the_token_limit_makes_a_response_incomplete(stack: Stack) -> None:
+    stack.engine.play(Script("one", " two", " three"))
+    events = await stack.stream(input="Hi", max_output_tokens=2)
+    final = check_stream(events)
+    assert events[-1]["type"] == "response.incomplete"
+    assert final["status"] == "incomplete"
+    assert final["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert final["output"][-1]["status"] == "incomplete"
+    assert text_of(final) == "one two"
+    assert final["usage"]["output_tokens"] == 2
+
+
+async def test_an_incomplete_response_can_be_continued(stack: Stack) -> None:
+    stack.engine.play(Script("one", " two"), Script("three"))
+    _, first = await stack.post(input="Hi", max_output_tokens=1)
+    status, _ = await stack.post(input="go on", previous_response_id=first["id"])
+    assert status == 200
+    assert "<|im_start|>assistant\none<|im_end|>" in prompt(stack)
+
+
+async def test_options_reach_the_engine_and_are_echoed(stack: Stack) -> None:
+    fields = {"temperature": 0.25, "top_p": 0.5, "max_output_tokens": 99, "metadata": {"a": "b"}, "user": "u"}
+    _, response = await stack.post(input="Hi", **fields, reasoning={"effort": "high"})
+    assert {name: response[name] for name in fields} == fields
+    assert response["reasoning"] == {"effort": "high", "summary": None}
+    request = stack.engine.requests[-1]
+    assert (request.sampling.temperature, request.sampling.top_p, request.max_tokens) == (0.25, 0.5, 99)
+
+
+async def test_usage_is_what_the_engine_says(stack: Stack) -> None:
+    stack.engine.play(Script("a", "b", cached_tokens=7))
+    _, response = await stack.post(input="Hi")
+    prompt_tokens = len(stack.engine.requests[-1].tokens)
+    assert response["usage"] == {
+        "input_tokens": prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 7, "cache_write_tokens": prompt_tokens - 7},
+        "output_tokens": 3,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt_tokens + 3,
+    }
+
+
+async def test_characters_split_over_tokens_are_never_broken(stack: Stack) -> None:
+    text = "é👩‍👩‍👧漢\u0301z"
+    stack.engine.play(Script(*(bytes([byte]) for byte in text.encode())))
+    final = check_stream(await stack.stream(input="Hi"))
+    assert text_of(final) == text
+
+
+async def test_bytes_that_are_no_text_become_replacement_characters(stack: Stack) -> None:
+    stack.engine.play(Script("a", b"\xff", "b", b"\xe2\x82"))
+    final = check_stream(await stack.stream(input="Hi"))
+    assert text_of(final) == "a\ufffdb\ufffd"
+
+
+async def test_a_model_that_says_nothing_gives_an_empty_message(stack: Stack) -> None:
+    stack.engine.play(Script())
+    final = check_stream(await stack.stream(input="Hi"))
+    assert [item["type"] for item in final["output"]] == ["message"]
+    assert text_of(final) == ""
+
+
+async def test_an_engine_failure_ends_the_stream_as_failed(stack: Stack) -> None:
+    stack.engine.play(Script("half", EngineFailed("llama_decode failed")))
+    events = await stack.stream(input="Hi")
+    final = check_stream(events)
+    assert events[-1]["type"] == "response.failed"
+    assert final["error"]["code"] == "server_error"
+    assert "llama_decode failed" in final["error"]["message"]
+    assert text_of(final) == "half"
+    assert final["output"][0]["status"] == "incomplete"
+
+
+async def test_an_engine_failure_without_stream_is_a_500_that_names_the_response(stack: Stack) -> None:
+    stack.engine.play(Script(EngineFailed("llama_decode failed")))
+    status, body = await stack.post(input="Hi")
+    assert status == 500
+    assert body["error"]["code"] == "server_error"
+    assert "llama_decode failed" in body["error"]["message"]
+
+
+async def test_any_response_can_be_streamed_again_from_anywhere(stack: Stack) -> None:
+    events = await stack.stream(input="Hi")
+    response_id = events[0]["response"]["id"]
+    assert await stack.resume(response_id) == events
+    for after in range(len(events) - 1):
+        assert await stack.resume(response_id, after) == events[after + 1 :]
+
+
+async def test_a_running_response_can_be_joined(stack: Stack) -> None:
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate, "two"))
+    main = asyncio.create_task(stack.stream(input="Hi"))
+    response_id = await only_response(stack)
+    joined = [asyncio.create_task(stack.resume(response_id, after)) for after in (None, 0, 3)]
+    await asyncio.sleep(0)
+    gate.set()
+    events = await main
+    check_stream(events)
+    assert [await task for task in joined] == [events, events[1:], events[4:]]
+
+
+async def test_a_deleted_response_is_gone(stack: Stack) -> None:
+    _, response = await stack.post(input="Hi")
+    async with stack.http.delete(f"{stack.url}/v1/responses/{response['id']}") as answer:
+        assert answer.status == 200
+        assert await answer.json() == {"id": response["id"], "object": "response", "deleted": True}
+    status, body = await stack.get(f"/v1/responses/{response['id']}")
+    assert (status, body["error"]["code"]) == (404, "response_not_found")
+    status, body = await stack.post(input="Hi", previous_response_id=response["id"])
+    assert (status, body["error"]["code"]) == (400, "previous_response_not_found")
+
+
+async def test_a_chain_with_a_deleted_ancestor_is_refused(stack: Stack) -> None:
+    _, first = await stack.post(input="Q1")
+    _, second = await stack.post(input="Q2", previous_response_id=first["id"])
+    await stack.http.delete(f"{stack.url}/v1/responses/{first['id']}")
+    status, body = await stack.post(input="Q3", previous_response_id=second["id"])
+    assert (status, body["error"]["code"]) == (400, "previous_response_not_found")
+    assert first["id"] in body["error"]["message"]
+
+
+async def test_a_parent_that_still_runs_is_refused(stack: Stack) -> None:
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate))
+    main = asyncio.create_task(stack.stream(input="Hi"))
+    response_id = await only_response(stack)
+    status, body = await stack.post(input="Q", previous_response_id=response_id)
+    assert (status, body["error"]["code"]) == (400, "previous_response_not_ready")
+    gate.set()
+    await main
+
+
+async def test_an_unstored_response_leaves_nothing_behind(stack: Stack, redis: Redis) -> None:
+    before = set(await redis.keys())
+    for stream in (False, True):
+        if stream:
+            check_stream(await stack.stream(input="Hi", store=False))
+        else:
+            status, response = await stack.post(input="Hi", store=False)
+            assert (status, response["store"]) == (200, False)
+    left = {key for key in await redis.keys() if b"resp_" in key}
+    assert left - before == set()
+
+
+async def test_a_client_that_leaves_frees_its_slot(stack: Stack) -> None:
+    for stream in (True, False):
+        gate = asyncio.Event()
+        stack.engine.play(Script("one", gate, "two"))
+        task = asyncio.create_task(stack.stream(input="Hi") if stream else stack.post(input="Hi"))
+        await until(lambda: stack.engine.stats.running == 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: stack.engine.stats.running == 0)
+        assert len(stack.engine.cancelled) == (1 if stream else 2)
+
+
+async def test_the_record_of_a_left_response_says_cancelled(stack: Stack) -> None:
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate))
+    task = asyncio.create_task(stack.stream(input="Hi"))
+    response_id = await only_response(stack)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    events = await stack.resume(response_id)
+    final = check_stream(events)
+    assert events[-1]["type"] == "response.incomplete"
+    assert final["status"] == "cancelled"
+
+
+async def test_deleting_a_running_response_stops_it(stack: Stack) -> None:
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate))
+    main = asyncio.create_task(stack.stream(input="Hi"))
+    response_id = await only_response(stack)
+    await stack.http.delete(f"{stack.url}/v1/responses/{response_id}")
+    events = await main
+    assert events[-1]["response"]["status"] == "cancelled"
+    assert len([event for event in events if event["type"] == "response.incomplete"]) == 1
+    await until(lambda: stack.engine.stats.running == 0)
+
+
+async def test_silence_is_filled_with_pings(make_stack: StackFactory) -> None:
+    stack = await make_stack(ping_seconds=0.05, silence_seconds=0.05)
+    gate = asyncio.Event()
+    stack.engine.play(Script(gate, "late"))
+    body = {"model": MODEL, "stream": True, "input": "Hi"}
+    async with stack.http.post(stack.url + "/v1/responses", json=body) as answer:
+        received = b""
+        async for chunk in answer.content.iter_any():
+            received += chunk
+            if b": ping\n\n" in received:
+                gate.set()
+    check_stream(parse_sse(received))
+
+
+async def test_sixteen_streams_at_once_are_each_exact(stack: Stack) -> None:
+    texts = [[f"stream {number} ", *(f"{number}.{step} " for step in range(40))] for number in range(16)]
+    stack.engine.play(*(Script(*text) for text in texts))
+    streams = await asyncio.gather(*(stack.stream(input="Hi") for _ in texts))
+    assert sorted(text_of(check_stream(events)) for events in streams) == sorted("".join(text) for text in texts)
+    for events in streams:
+        assert await stack.resume(events[0]["response"]["id"]) == events
+
+
+async def test_done_can_be_left_out(make_stack: StackFactory) -> None:
+    stack = await make_stack(send_done=False)
+    async with stack.http.post(
+        stack.url + "/v1/responses", json={"model": MODEL, "stream": True, "input": "Hi"}
+    ) as answer:
+        assert b"[DONE]" not in await answer.read()
+
+
+def prompt(stack: Stack) -> str:
+    """The prompt of the last generation."""
+    return stack.engine.text(stack.engine.requests[-1].tokens)
+
+
+async def only_response(stack: Stack) -> str:
+    """The id of the one response that runs."""
+    await until(lambda: stack.engine.stats.running == 1)
+    return stack.engine.requests[-1].id

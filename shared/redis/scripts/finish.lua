@@ -4,7 +4,7 @@
 --       stored (1 or 0), sequence number of the first event, event, event ... (the last one is the terminal event)
 -- Returns 0 when the lease is lost, 1 when done.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if redis.call('EXISTS', KEYS[3]) == 1 then  -- else it was deleted while it ran: nothing is written, only published
+if redis.call('EXISTS', KEYS[3]) == 1 then
   local length = redis.call('XLEN', KEYS[2])
   local first = tonumber(ARGV[11])
   if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[11]) end
@@ -14,8 +14,13 @@ if redis.call('EXISTS', KEYS[3]) == 1 then  -- else it was deleted while it ran:
   redis.call('HSET', KEYS[3], 'status', ARGV[5], 'response', ARGV[6])
   redis.call('HINCRBY', KEYS[3], 'context_bytes', ARGV[9])
   redis.call('HDEL', KEYS[3], 'cancel', 'request')
-  redis.call('EXPIRE', KEYS[2], ARGV[8])
-  redis.call('EXPIRE', KEYS[3], ARGV[10] == '1' and ARGV[7] or ARGV[8])
+  if redis.call('HEXISTS', KEYS[3], 'deleted') == 1 then  -- while it ran: its followers still read the end
+    redis.call('EXPIRE', KEYS[2], 60)
+    redis.call('DEL', KEYS[3])
+  else
+    redis.call('EXPIRE', KEYS[2], ARGV[8])
+    redis.call('EXPIRE', KEYS[3], ARGV[10] == '1' and ARGV[7] or ARGV[8])
+  end
 end
 redis.call('ZREM', KEYS[4], ARGV[4])
 redis.call('DEL', KEYS[1], KEYS[5], KEYS[6])

@@ -1,0 +1,168 @@
+"""The log's promises in Redis itself: one writer, contiguous numbers, atomic ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError as RedisResponseError
+
+from shared.redis import event_log, keys, queue, records, scripts
+from shared.schema.ids import new_id
+from shared.schema.response import Response
+
+MODEL = "publisher/model@q8_0"
+
+
+def events(first: int, count: int) -> list[bytes]:
+    return [b'{"type":"response.output_text.delta","sequence_number":%d}' % n for n in range(first, first + count)]
+
+
+async def create(redis: Redis, **fields: object) -> Response:
+    response = Response(
+        id=new_id("resp"), created_at=1, status="in_progress", model=MODEL, temperature=1, top_p=1, **fields
+    )  # type: ignore[arg-type]
+    record = records.Record(
+        response=response,
+        generation=records.Generation(model=MODEL),
+        input=[],
+        owner="me",
+        ancestors=[],
+        context_bytes=0,
+    )
+    assert await records.create(redis, record, events(0, 1)[0], 100) is None
+    return response
+
+
+async def append(redis: Redis, response_id: str, token: str, first: int, batch: list[bytes]) -> int:
+    async with redis.pipeline(transaction=False) as pipeline:
+        event_log.queue_append(pipeline, response_id, token, first, batch)
+        [outcome] = await pipeline.execute()
+    return int(outcome)
+
+
+async def finish(redis: Redis, response: Response, token: str, first: int, batch: list[bytes]) -> bool:
+    return await event_log.finish(
+        redis, response, MODEL, token, first, batch, record_ttl_seconds=100, log_ttl_seconds=50
+    )
+
+
+@pytest.fixture
+async def running(redis: Redis) -> Response:
+    """A response claimed with the token `mine`."""
+    await scripts.load(redis)
+    response = await create(redis)
+    claims = await queue.claim(redis, MODEL, "mine", 10, 5000)
+    assert [claim.job_id for claim in claims] == [response.id]
+    return response
+
+
+async def test_only_the_lease_holder_can_append(redis: Redis, running: Response) -> None:
+    assert await append(redis, running.id, "mine", 1, events(1, 2)) == queue.HELD
+    assert await append(redis, running.id, "zombie", 3, events(3, 1)) == queue.LOST
+    await redis.delete(keys.lease(running.id))
+    assert await append(redis, running.id, "mine", 3, events(3, 1)) == queue.LOST
+    assert await finish(redis, running, "mine", 3, events(3, 1)) is False
+    assert await event_log.read(redis, running.id, 0) == events(0, 3)
+
+
+async def test_a_repeated_append_changes_nothing(redis: Redis, running: Response) -> None:
+    await append(redis, running.id, "mine", 1, events(1, 3))
+    await append(redis, running.id, "mine", 1, events(1, 3))
+    await append(redis, running.id, "mine", 2, events(2, 4))
+    assert await event_log.read(redis, running.id, 0) == events(0, 6)
+
+
+async def test_a_hole_cannot_be_made(redis: Redis, running: Response) -> None:
+    with pytest.raises(RedisResponseError, match="GAP"):
+        await append(redis, running.id, "mine", 2, events(2, 1))
+
+
+async def test_an_append_publishes_the_same_bytes(redis: Redis, running: Response) -> None:
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(keys.events_channel(running.id), keys.end_channel(running.id))
+        await append(redis, running.id, "mine", 1, events(1, 2))
+        await finish(redis, running, "mine", 3, events(3, 2))
+        messages = []
+        async with asyncio.timeout(5):
+            async for message in pubsub.listen():
+                if message["type"] == "message":
+                    messages.append(message)
+                if len(messages) == 3:
+                    break
+    assert [event_log.decode_batch(m["data"]) for m in messages[:2]] == [(1, events(1, 2)), (3, events(3, 2))]
+    assert messages[2]["data"] == events(4, 1)[0]
+
+
+async def test_the_end_is_one_step(redis: Redis, running: Response) -> None:
+    running.status = "completed"
+    assert await finish(redis, running, "mine", 1, events(1, 1)) is True
+    assert await redis.zcard(keys.queue(MODEL)) == 0
+    assert await redis.exists(keys.lease(running.id), keys.job(running.id), keys.retry(running.id)) == 0
+    assert await records.read_end(redis, running.id) == (True, await redis.hget(keys.response(running.id), "response"))
+    assert 0 < await redis.ttl(keys.response(running.id)) <= 100
+    assert 0 < await redis.ttl(keys.events(running.id)) <= 50
+    assert await finish(redis, running, "mine", 2, events(2, 1)) is False
+
+
+async def test_a_wish_to_cancel_is_told_with_the_next_append_and_renewal(redis: Redis, running: Response) -> None:
+    assert await records.cancel(redis, running.id) == "in_progress"
+    assert await append(redis, running.id, "mine", 1, events(1, 1)) == queue.CANCEL
+    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.CANCEL}
+    assert await queue.renew(redis, {running.id: "other"}, 5000) == {running.id: queue.LOST}
+
+
+async def test_cancelling_a_finished_response_changes_nothing(redis: Redis, running: Response) -> None:
+    running.status = "completed"
+    await finish(redis, running, "mine", 1, events(1, 1))
+    assert await records.cancel(redis, running.id) == "completed"
+    assert await redis.hexists(keys.response(running.id), "cancel") is False
+    assert await records.cancel(redis, "resp_none") is None
+
+
+async def test_a_job_is_claimed_by_one(redis: Redis) -> None:
+    await scripts.load(redis)
+    made = {(await create(redis)).id for _ in range(20)}
+    claims = await asyncio.gather(*(queue.claim(redis, MODEL, f"w{n}", 3, 5000) for n in range(10)))
+    taken = [claim.job_id for found in claims for claim in found]
+    assert len(taken) == len(set(taken)) == 20
+    assert set(taken) == made
+
+
+async def test_a_lapsed_lease_is_claimed_again(redis: Redis, running: Response) -> None:
+    assert await queue.claim(redis, MODEL, "other", 10, 5000) == []
+    await redis.delete(keys.lease(running.id))
+    assert [claim.job_id for claim in await queue.claim(redis, MODEL, "other", 10, 5000)] == [running.id]
+    assert await queue.release(redis, MODEL, running.id, "mine", done=True) is False
+    assert await queue.release(redis, MODEL, running.id, "other", done=False) is True
+    assert [claim.job_id for claim in await queue.claim(redis, MODEL, "third", 10, 5000)] == [running.id]
+
+
+async def test_creating_twice_is_creating_once(redis: Redis) -> None:
+    await scripts.load(redis)
+    response = await create(redis)
+    record = records.Record(
+        response=response,
+        generation=records.Generation(model=MODEL),
+        input=[],
+        owner="me",
+        ancestors=[],
+        context_bytes=0,
+    )
+    assert await records.create(redis, record, events(0, 1)[0], 100) is None
+    assert await event_log.length(redis, response.id) == 1
+    assert await redis.llen(keys.wake(MODEL)) == 1
+
+
+async def test_every_key_has_a_time_to_live_or_goes_with_its_job(redis: Redis, running: Response) -> None:
+    for key in await redis.keys():
+        name = key.decode()
+        assert await redis.ttl(key) > 0 or name == keys.queue(MODEL), name
+
+
+async def test_scripts_survive_a_redis_that_forgot_them(redis: Redis, running: Response) -> None:
+    await redis.script_flush()
+    assert await records.cancel(redis, running.id) == "in_progress"
+    await redis.script_flush()
+    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.CANCEL}

@@ -1,0 +1,151 @@
+"""Workers that die, pause, drain and are woken: no job is lost, run twice at once, or left hanging."""
+
+from __future__ import annotations
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from shared.redis import keys
+from tests.conftest import StackFactory
+from tests.stack import Stack
+from tests.waiting import until
+from tests.wire import check_stream, text_of
+from workers.engine.scripted import Script, ScriptedEngine
+
+
+async def test_a_job_is_started_by_its_wake_up_not_by_polling(make_stack: StackFactory) -> None:
+    stack = await make_stack(poll_seconds=3600.0)
+    for _ in range(3):
+        assert (await stack.post(input="Hi"))[0] == 200
+
+
+async def test_polling_is_the_safety_net(make_stack: StackFactory, redis: Redis) -> None:
+    stack = await make_stack(poll_seconds=0.05)
+    task = asyncio.create_task(stack.post(input="Hi"))
+    while not task.done():  # somebody steals every wake-up
+        await redis.delete(keys.wake("llamarelay/spark@q8_0"))
+        await asyncio.sleep(0)
+    assert (await task)[0] == 200
+
+
+async def test_jobs_beyond_the_slots_wait_and_all_end(make_stack: StackFactory) -> None:
+    stack = await make_stack(slots=2, poll_seconds=3600.0)
+    gate = asyncio.Event()
+    stack.engine.play(*(Script(gate, str(number)) for number in range(7)))
+    tasks = [asyncio.create_task(stack.post(input="Hi")) for _ in range(7)]
+    await until(lambda: stack.engine.stats.running == 2)
+    gate.set()
+    answers = [await task for task in tasks]
+    assert sorted(text_of(response) for _, response in answers) == [str(number) for number in range(7)]
+
+
+async def test_two_workers_share_the_jobs(make_stack: StackFactory) -> None:
+    gate = asyncio.Event()
+    stack = await make_stack(workers=2, slots=4, loader=lambda *_: ScriptedEngine(Script(gate, "ok")))
+    tasks = [asyncio.create_task(stack.post(input="Hi")) for _ in range(8)]
+    engines = [engine for engine in stack.engines if isinstance(engine, ScriptedEngine)]
+    await until(lambda: [engine.stats.running for engine in engines] == [4, 4])
+    gate.set()
+    assert {status for status, _ in [await task for task in tasks]} == {200}
+
+
+async def test_a_job_lost_before_its_first_token_is_run_by_another_worker(make_stack: StackFactory) -> None:
+    stack = await make_stack(lease_seconds=0.5, poll_seconds=0.1)
+    stack.engine.play(Script(asyncio.Event()))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await until(lambda: stack.engine.stats.running == 1)
+    await freeze(stack)
+    await stack.add_worker(lambda *_: ScriptedEngine(Script("from", " another")))
+    events = await stream
+    assert text_of(events[-1]["response"]) == "from another"
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == list(range(len(events)))
+
+
+async def test_a_job_lost_in_the_middle_ends_and_never_hangs(make_stack: StackFactory) -> None:
+    stack = await make_stack(lease_seconds=0.5, poll_seconds=0.1)
+    stack.engine.play(Script("half", asyncio.Event()))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await until(lambda: stack.engine.stats.generated_tokens == 1)
+    await freeze(stack)
+    await stack.add_worker(lambda *_: ScriptedEngine())
+    events = await stream
+    assert events[-1]["type"] == "response.failed"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["response"]["error"]["code"] == "server_error"
+
+
+async def test_a_worker_that_lost_its_lease_writes_nothing_more(make_stack: StackFactory, redis: Redis) -> None:
+    stack = await make_stack(lease_seconds=5.0)
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate, "zombie"))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await until(lambda: stack.engine.stats.generated_tokens == 1)
+    response_id = stack.engine.requests[0].id
+    await until_length(redis, response_id, 5)
+    await redis.set(keys.lease(response_id), "somebody else", px=60_000)
+    gate.set()
+    await until(lambda: stack.engine.stats.running == 0)
+    await until_idle(stack)
+    assert await redis.xlen(keys.events(response_id)) == 5
+    assert await redis.get(keys.lease(response_id)) == b"somebody else"
+    stream.cancel()
+    await asyncio.gather(stream, return_exceptions=True)
+
+
+async def test_a_draining_worker_lets_its_jobs_end(make_stack: StackFactory) -> None:
+    stack = await make_stack(drain_seconds=30.0)
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate, "two"))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await until(lambda: stack.engine.stats.running == 1)
+    stopping = asyncio.create_task(stack.workers.pop().stop())
+    await asyncio.sleep(0)
+    gate.set()
+    assert text_of(check_stream(await stream)) == "onetwo"
+    await stopping
+
+
+async def test_a_draining_worker_takes_no_new_job(make_stack: StackFactory, redis: Redis) -> None:
+    stack = await make_stack(drain_seconds=30.0, workers=1)
+    gate = asyncio.Event()
+    stack.engine.play(Script(gate, "last"))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    first = stack.engine
+    await until(lambda: first.stats.running == 1)
+    await stack.add_worker(lambda *_: ScriptedEngine(Script("new")))
+    stopping = asyncio.create_task(stack.workers.pop(0).stop())
+    await until_retired(redis, workers=1)
+    assert text_of((await stack.post(input="Hi"))[1]) == "new"
+    gate.set()
+    await stream
+    await stopping
+    assert len(first.requests) == 1
+
+
+async def freeze(stack: Stack) -> None:
+    """The worker renews no lease, sends nothing and releases nothing any more, as after kill -9."""
+    worker = stack.workers.pop()
+    stack.frozen.append(worker)
+    for task in worker._tasks:
+        task.cancel()
+    await asyncio.gather(*worker._tasks, return_exceptions=True)
+    await worker._leases.close()
+    await worker._outbox.close()
+
+
+async def until_length(redis: Redis, response_id: str, length: int) -> None:
+    async with asyncio.timeout(10):
+        while await redis.xlen(keys.events(response_id)) < length:
+            await asyncio.sleep(0.005)
+
+
+async def until_idle(stack: Stack) -> None:
+    await until(lambda: stack.workers[0].running == 0)
+
+
+async def until_retired(redis: Redis, workers: int) -> None:
+    async with asyncio.timeout(10):
+        while await redis.scard(keys.WORKERS) > workers:
+            await asyncio.sleep(0.005)

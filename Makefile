@@ -5,6 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help setup run test check bench clean
 
 help:

@@ -22,6 +22,6 @@ def worker(models: tuple[str, ...], models_dir: Path | None, redis_url: str | No
     """
     settings = settings_with(models=models, models_dir=models_dir, redis_url=redis_url, log_level=log_level)
 
-    from workers.worker import run
+    from workers.process import run
 
     run(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -138,13 +139,13 @@ def context_length(trained: int | None, settings: Settings) -> int:
 
 
 class _Progress:
-    """Logs the progress of loading in steps of a quarter."""
+    """Logs the progress of a load that takes long, a line a second."""
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._next = 0.25
+        self._next = time.monotonic() + 1
 
     def report(self, fraction: float) -> None:
-        if fraction >= self._next:
+        if time.monotonic() >= self._next:
             log.info("model_loading", model=self._model, percent=int(fraction * 100))
-            self._next = fraction - fraction % 0.25 + 0.25
+            self._next = time.monotonic() + 1

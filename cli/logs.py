@@ -69,9 +69,9 @@ class Output:
 
     def show(self, name: str, line: str) -> None:
         """Prints a line with a name before it."""
-        prefix = Text(f"{name:<{self._width}} | ", style=_color(name))
+        prefix = (f"{name:<{self._width}} | ", _color(name))
         try:
-            self._console.print(prefix + Text.from_ansi(line), soft_wrap=True, highlight=False)
+            self._console.print(Text.assemble(prefix, Text.from_ansi(line)), soft_wrap=True, highlight=False)
         except (OSError, SystemExit):  # the terminal is gone (rich exits on a broken pipe); the files go on
             self._console.quiet = True
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the catalog and rich are imported when the command runs: `-
     from shared.catalog import Header, Model, Variant
 
 
-@click.command()
+@click.command(short_help="List the models on this machine.")
 @click.argument("model", required=False)
 @click.option("--variants", is_flag=True, help="One line for every variant of every model, or of MODEL.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array for scripts, with sizes in bytes.")

@@ -59,7 +59,7 @@ def run(settings):
 
 def write_programs(folder: Path, *, web: str = WEB, worker: str = WORKER) -> Path:
     """Rooms `api` and `workers` whose `run` functions are these."""
-    for room, module, code in (("api", "app", web), ("workers", "worker", worker)):
+    for room, module, code in (("api", "app", web), ("workers", "process", worker)):
         (folder / room).mkdir(parents=True)
         (folder / room / "__init__.py").touch()
         (folder / room / f"{module}.py").write_text(code)

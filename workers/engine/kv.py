@@ -37,61 +37,73 @@ class Memory(Protocol):
 
 
 class CellPool:
-    """A mirror of llama.cpp's cells. The ids are our own; only how many are free has to agree."""
+    """A mirror of llama.cpp's cells. The ids are our own; only how many are free has to agree.
+
+    Cells that a running sequence adds are only counted until it matters who shares them; then they get their ids.
+    """
 
     def __init__(self, cells: int, sequences: int, context_length: int) -> None:
         self.cells = cells
         self.free = cells
         self.pinned = 0  # cells of running sequences
-        self.lengths = np.zeros(sequences, np.int32)  # cells of each sequence
+        self.lengths = [0] * sequences  # cells of each sequence
+        self._identified = [0] * sequences  # those that have ids, from the start
         self._table = np.empty((sequences, context_length), np.int32)  # pages nobody touches cost nothing
-        self._stack = np.arange(cells, dtype=np.int32)  # free cells are stack[:free]
+        self._stack = np.arange(cells, dtype=np.int32)  # ids nobody has are stack[:top]
+        self._top = cells
         self._holders = np.zeros(cells, np.int16)
         self._pins = np.zeros(cells, np.int16)  # of the holders, those running
 
-    def take(self, sequences: NDArray[np.int32], positions: NDArray[np.int32]) -> None:
-        """Gives the tokens of a batch, all of running sequences, a free cell each; in order for each sequence."""
-        count = len(sequences)
+    def take(self, sequence: int, count: int) -> None:
+        """Gives a running sequence more cells."""
         assert count <= self.free
         self.free -= count
         self.pinned += count
-        cells = self._stack[self.free : self.free + count]
-        self._table[sequences, positions] = cells
-        self._holders[cells] = 1
-        self._pins[cells] = 1
-        self.lengths[sequences] = positions + 1  # numpy keeps the last of repeated indices
+        self.lengths[sequence] += count
 
     def share(self, source: int, target: int, length: int) -> None:
         """Lets the empty, running sequence `target` hold the first `length` cells of `source` too."""
-        cells = self._table[source, :length]
+        cells = self._ids(source)[:length]
         self._table[target, :length] = cells
-        self.lengths[target] = length
+        self.lengths[target] = self._identified[target] = length
         self._holders[cells] += 1
         self._pins[cells] += 1
         self.pinned += int(np.count_nonzero(self._pins[cells] == 1))
 
     def unpin(self, sequence: int) -> None:
         """The sequence no longer runs."""
-        cells = self._table[sequence, : self.lengths[sequence]]
+        cells = self._ids(sequence)
         self._pins[cells] -= 1
         self.pinned -= int(np.count_nonzero(self._pins[cells] == 0))
 
     def release(self, sequence: int, start: int = 0) -> None:
         """A sequence that does not run lets go of its cells from `start` on."""
-        cells = self._table[sequence, start : self.lengths[sequence]]
+        cells = self._ids(sequence)[start:]
         self._holders[cells] -= 1
         freed = cells[self._holders[cells] == 0]
-        self._stack[self.free : self.free + len(freed)] = freed
+        self._stack[self._top : self._top + len(freed)] = freed
+        self._top += len(freed)
         self.free += len(freed)
-        self.lengths[sequence] = start
+        self.lengths[sequence] = self._identified[sequence] = start
 
     def unpinned(self, sequence: int, length: int) -> int:
         """How many of a sequence's first `length` cells only donors hold."""
-        return int(np.count_nonzero(self._pins[self._table[sequence, :length]] == 0))
+        return int(np.count_nonzero(self._pins[self._ids(sequence)[:length]] == 0))
 
     def own(self, sequence: int) -> int:
         """How many cells nobody else holds: they are the sequence's last ones."""
-        return int(np.count_nonzero(self._holders[self._table[sequence, : self.lengths[sequence]]] == 1))
+        return int(np.count_nonzero(self._holders[self._ids(sequence)] == 1))
+
+    def _ids(self, sequence: int) -> NDArray[np.int32]:
+        start, end = self._identified[sequence], self.lengths[sequence]
+        if start < end:  # only a running sequence has cells without ids
+            self._top -= end - start
+            cells = self._stack[self._top : self._top + end - start]
+            self._table[sequence, start:end] = cells
+            self._holders[cells] = 1
+            self._pins[cells] = 1
+            self._identified[sequence] = end
+        return self._table[sequence, :end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +212,9 @@ class KVCache:
             self._shrink(next(iter(self._donors)), cells - self._pool.free)
         return True
 
-    def take(self, sequences: NDArray[np.int32], positions: NDArray[np.int32]) -> None:
-        """Notes that a batch is about to be decoded; there must be room."""
-        self._pool.take(sequences, positions)
+    def take(self, sequence: int, count: int) -> None:
+        """Notes that a running sequence has so many more tokens in the cache; there must have been room."""
+        self._pool.take(sequence, count)
 
     def retire(self, sequence: int, tokens: Tokens) -> None:
         """A running sequence stops, its cells hold `tokens`: it becomes a donor, unless another holds all it has."""
@@ -239,7 +251,7 @@ class KVCache:
 
     def _ready(self, sequence: int, length: int) -> int:
         """How much of a common prefix of `length` can be taken from `sequence` now."""
-        filled = int(self._pool.lengths[sequence])
+        filled = self._pool.lengths[sequence]
         if self._whole_only:
             return length if sequence in self._donors and filled == length else 0
         ready = min(filled, length)
@@ -261,7 +273,7 @@ class KVCache:
         if self._whole_only or own <= trimmed:
             self.drop(donor)
             return
-        length = int(self._pool.lengths[donor]) - trimmed
+        length = self._pool.lengths[donor] - trimmed
         tokens = self._tokens[donor]
         self._forget(donor)
         self._memory.remove(donor, length)

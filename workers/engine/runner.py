@@ -87,10 +87,9 @@ class Runner:
         while True:
             if self._scheduler.idle:
                 self._flush()
-            try:
-                message = self._inbox.get(block=self._scheduler.idle)
-            except queue.Empty:
+            elif self._inbox.empty():
                 return True
+            message = self._inbox.get()
             if message is None:
                 return False
             handle, sequence = message
@@ -134,7 +133,6 @@ class Runner:
             return False
         seconds = time.perf_counter() - started
         batch = self._context.batch
-        self._kv.take(batch.sequences[: batch.size], batch.positions[: batch.size])
         self._stats.steps += 1
         self._stats.decode_seconds += seconds
         prefilled = sum(work.count for work in step.plan if not work.sequence.decoding)
@@ -145,6 +143,7 @@ class Runner:
     def _process(self, step: Step) -> None:
         """Samples the next tokens and ends what has come to its end."""
         for work in step.plan:
+            self._kv.take(work.sequence.slot, work.count)
             work.sequence.filled += work.count
             if work.sequence.filled == work.sequence.length:
                 work.sequence.decoding = True

@@ -49,17 +49,17 @@ class Sampler:
             self._counts[token] += 1
 
     def choose(self, logits: Floats) -> int:
-        """The next token. May change `logits`."""
+        """The next token. Changes `logits`."""
         sampling = self._sampling
         if self._counts:
             self._penalize(logits)
         if sampling.temperature <= 0:
             return int(logits.argmax())
         uniform = _uniform(self._seed, self._accepted)
-        if sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0:
-            candidates = filtered(logits, sampling.top_k, sampling.top_p, sampling.min_p)
-            return int(candidates[_pick(_weights(logits[candidates], sampling.temperature), uniform)])
-        return _pick(_weights(logits, sampling.temperature), uniform)
+        if sampling.top_k <= 0 and sampling.top_p >= 1 and sampling.min_p <= 0:
+            return _pick(_weights(logits, sampling.temperature), uniform)
+        tokens, weights = filtered(logits, sampling.top_k, sampling.top_p, sampling.min_p)
+        return int(tokens[_pick(weights ** np.float32(1 / sampling.temperature), uniform)])
 
     def logprob(self, logits: Floats, token: int) -> TokenLogprob:
         """What the model itself thinks of `token`: ask before masks and `choose` change the logits."""
@@ -99,49 +99,42 @@ def largest(values: Floats, count: int) -> NDArray[np.int64]:
     return candidates[order[:count]]
 
 
-def filtered(logits: Floats, top_k: int, top_p: float, min_p: float) -> NDArray[np.int64]:
-    """Indices of the tokens that the filters leave, likeliest first. At least one."""
+def filtered(logits: Floats, top_k: int, top_p: float, min_p: float) -> tuple[NDArray[np.int64], Floats]:
+    """The tokens that the filters leave, at least one, and their probabilities as parts of the likeliest's. Changes
+    `logits`."""
     if top_k > 0:
-        kept = largest(logits, top_k)
-        if top_p < 1:
-            weights = _weights(logits[kept], 1.0)
-            kept = kept[: _nucleus(weights, top_p * float(weights.sum(dtype=np.float64)))]
-    elif top_p < 1:
-        kept = _top_p(logits, top_p)
+        tokens = largest(logits, top_k)
+        weights = _weights(logits[tokens])
+        total = float(weights.sum(dtype=np.float64))
     else:
-        bound = logits.max() + np.float32(math.log(min_p))
-        kept = np.flatnonzero(logits >= bound)
-        return kept[np.argsort(-logits[kept], kind="stable")]
-    if min_p > 0:
-        kept = kept[: max(1, int(np.count_nonzero(logits[kept] >= logits[kept[0]] + math.log(min_p))))]
-    return kept
+        everything = _weights(logits)
+        total = float(everything.sum(dtype=np.float64)) if top_p < 1 else 0.0
+        tokens = _head(everything, top_p * total) if top_p < 1 else np.flatnonzero(everything >= min_p)
+        weights = everything[tokens]
+    if top_p < 1:  # as many as it takes to reach it
+        count = int(weights.cumsum(dtype=np.float64).searchsorted(top_p * total)) + 1
+        tokens, weights = tokens[:count], weights[:count]
+    kept = weights >= min(min_p, 1.0)
+    return tokens[kept], weights[kept]
 
 
-def _top_p(logits: Floats, top_p: float) -> NDArray[np.int64]:
-    """The likeliest tokens whose probabilities reach `top_p`. Only those near the maximum are sorted, if they do."""
-    weights = _weights(logits, 1.0)
-    needed = top_p * float(weights.sum(dtype=np.float64))
-    for bound in (1e-2, 1e-4, 0.0):  # of the likeliest token's probability
-        near = np.flatnonzero(weights > bound)
-        near_weights = weights[near]
-        if bound == 0.0 or float(near_weights.sum(dtype=np.float64)) >= needed:
+def _head(weights: Floats, needed: float) -> NDArray[np.int64]:
+    """Indices of enough weights to sum up to `needed`, largest first. Nearly all weights are tiny against the largest:
+    where the others are enough, those are not sorted."""
+    for bound in (1e-2, 1e-4, np.finfo(np.float32).tiny):
+        near = np.flatnonzero(weights >= bound)
+        if float(weights[near].sum(dtype=np.float64)) >= needed:
             break
-    order = np.argsort(-near_weights, kind="stable")
-    return near[order[: _nucleus(near_weights[order], needed)]]
+    return near[np.argsort(-weights[near], kind="stable")]
 
 
-def _nucleus(descending: Floats, needed: float) -> int:
-    """How many of the first weights it takes to reach `needed`; at least one."""
-    return int(descending.cumsum(dtype=np.float64).searchsorted(needed)) + 1
-
-
-def _weights(logits: Floats, temperature: float) -> Floats:
-    """Probabilities up to a factor: the largest is 1."""
-    weights: Floats = logits - logits.max()
+def _weights(logits: Floats, temperature: float = 1.0) -> Floats:
+    """Turns logits, in place, into probabilities as parts of the largest."""
+    logits -= logits.max()
     if temperature != 1:
-        weights *= np.float32(1 / temperature)
-    np.exp(weights, out=weights)
-    return weights
+        logits *= np.float32(1 / temperature)
+    np.exp(logits, out=logits)
+    return logits
 
 
 def _pick(weights: Floats, uniform: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import uvloop
 from aiohttp import web
 
 from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, STREAMS
@@ -30,6 +31,7 @@ def run(settings: Settings) -> None:
         access_log=None,
         print=None,
         shutdown_timeout=settings.drain_seconds,
+        loop=uvloop.new_event_loop(),
     )
 
 

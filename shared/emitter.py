@@ -1,23 +1,27 @@
 """The only place where Responses events are born: a state machine that cannot emit a bad order.
 
 Order and fields: OpenAI's streaming reference. Each event is encoded once, here, as it will appear on the wire.
+Workers use it to generate; `shared.rebuild` uses it to make the events of a finished response again.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from shared.schema import events
-from shared.schema.content import OutputText, ReasoningText
+from shared.schema.content import Logprob, OutputText, ReasoningText, SummaryText
 from shared.schema.ids import new_id
-from shared.schema.items import ItemStatus, Message, Reasoning
-from shared.schema.response import IncompleteDetails, Response, ResponseError, Usage
+from shared.schema.items import CustomToolCall, FunctionCall, ItemStatus, Message, OutputItem, Phase, Reasoning
+from shared.schema.response import IncompleteDetails, Response, ResponseError, Status, Usage
 
 _encode = msgspec.json.Encoder().encode
+OBFUSCATED_LENGTH = 16  # deltas are padded to a multiple of this, so that their size tells little
 
 
 class EmitterError(RuntimeError):
@@ -25,15 +29,12 @@ class EmitterError(RuntimeError):
 
 
 @dataclass(slots=True)
-class _OpenMessage:
-    item: Message
-    text: list[str] = field(default_factory=list)
+class _Open:
+    """The item that is being written."""
 
-
-@dataclass(slots=True)
-class _OpenReasoning:
-    item: Reasoning
+    item: OutputItem
     text: list[str] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
 
 
 class Emitter:
@@ -42,116 +43,214 @@ class Emitter:
     `take` returns the encoded events since the last call; they are numbered from `next_sequence` on without a gap.
     """
 
-    def __init__(self, response: Response, next_sequence: int) -> None:
+    def __init__(self, response: Response, next_sequence: int, *, obfuscate: bool = False) -> None:
         self.response = response
         self._sequence = next_sequence
+        self._obfuscate = obfuscate
         self._pending: list[bytes] = []
-        self._open: _OpenMessage | _OpenReasoning | None = None
+        self._open: _Open | None = None
         self._ended = False
 
     def take(self) -> list[bytes]:
         taken, self._pending = self._pending, []
         return taken
 
+    # the beginning
+
+    def created(self) -> None:
+        self._emit(events.Created, response=self.response)
+
+    def queued(self) -> None:
+        self._emit(events.Queued, response=self.response)
+
     def in_progress(self) -> None:
+        """Also sent again while nothing else happens for long: some clients count it as activity, but no comment."""
         self.response.status = "in_progress"
         self._emit(events.InProgress, response=self.response)
 
-    def text(self, delta: str) -> None:
+    # items
+
+    def text(self, delta: str, logprobs: list[Logprob] | None = None, phase: Phase | None = None) -> None:
         """Adds to the message, which is opened when needed."""
-        if not delta:
+        if not delta and not logprobs:
             return
-        current = self._message()
+        current = self._open
+        if current is None or not isinstance(current.item, Message) or (phase and current.item.phase != phase):
+            current = self.open_message(phase=phase)
         current.text.append(delta)
-        self._emit(events.TextDelta, item_id=current.item.id, output_index=self._index, content_index=0, delta=delta)
+        current.logprobs += logprobs or ()
+        self._emit_delta(events.TextDelta, delta, **self._part(current), logprobs=logprobs or [])
 
     def reasoning(self, delta: str) -> None:
         """Adds to the reasoning item, which is opened when needed."""
         if not delta:
             return
-        current = self._reasoning()
+        current = self._open
+        if current is None or not isinstance(current.item, Reasoning):
+            current = self.open_reasoning()
         current.text.append(delta)
-        self._emit(
-            events.ReasoningTextDelta, item_id=current.item.id, output_index=self._index, content_index=0, delta=delta
+        self._emit_delta(events.ReasoningTextDelta, delta, **self._part(current))
+
+    def arguments(self, delta: str) -> None:
+        """Adds to the function call that `open_call` has opened."""
+        current = self._current(FunctionCall)
+        if delta:
+            current.text.append(delta)
+            self._emit_delta(events.ArgumentsDelta, delta, item_id=current.item.id, output_index=self._index)
+
+    def custom_input(self, delta: str) -> None:
+        """Adds to the custom tool call that `open_custom_call` has opened."""
+        current = self._current(CustomToolCall)
+        if delta:
+            current.text.append(delta)
+            self._emit_delta(events.CustomInputDelta, delta, item_id=current.item.id, output_index=self._index)
+
+    def open_message(self, item_id: str | None = None, phase: Phase | UnsetType | None = None) -> _Open:
+        """Begins a message; the item before is complete."""
+        item = Message(
+            id=item_id or new_id("msg"), status="in_progress", role="assistant", content=[], phase=phase or UNSET
+        )
+        current = self._begin(item)
+        self._emit(events.ContentPartAdded, **self._part(current), part=OutputText(text=""))
+        return current
+
+    def open_reasoning(self, item_id: str | None = None) -> _Open:
+        """Begins a reasoning item; the item before is complete."""
+        current = self._begin(Reasoning(id=item_id or new_id("rs"), content=[]))
+        self._emit(events.ContentPartAdded, **self._part(current), part=ReasoningText(text=""))
+        return current
+
+    def open_call(
+        self, name: str, call_id: str, item_id: str | None = None, namespace: str | UnsetType | None = UNSET
+    ) -> None:
+        """Begins a function call; the item before is complete."""
+        item = FunctionCall(
+            id=item_id or new_id("fc"),
+            call_id=call_id,
+            name=name,
+            arguments="",
+            status="in_progress",
+            namespace=namespace or UNSET,
+        )
+        self._begin(item)
+
+    def open_custom_call(
+        self, name: str, call_id: str, item_id: str | None = None, namespace: str | UnsetType | None = UNSET
+    ) -> None:
+        """Begins a custom tool call; the item before is complete."""
+        self._begin(
+            CustomToolCall(
+                id=item_id or new_id("ctc"), call_id=call_id, name=name, input="", namespace=namespace or UNSET
+            )
         )
 
-    def complete(self, usage: Usage) -> None:
+    def close(self, status: ItemStatus = "completed", encrypted_content: str | UnsetType = UNSET) -> None:
+        """Ends the open item, if there is one. `encrypted_content` is for a reasoning item."""
+        current, self._open = self._open, None
+        if current is None:
+            return
+        text = "".join(current.text)
+        match current.item:
+            case Message() as item:
+                part = OutputText(text=text, logprobs=current.logprobs)
+                self._emit(events.TextDone, **self._part(current), text=text, logprobs=current.logprobs)
+                self._emit(events.ContentPartDone, **self._part(current), part=part)
+                item.content = [part]
+                item.status = status
+            case Reasoning() as item:
+                thought = ReasoningText(text=text)
+                self._emit(events.ReasoningTextDone, **self._part(current), text=text)
+                self._emit(events.ContentPartDone, **self._part(current), part=thought)
+                item.content = [thought]
+                item.encrypted_content = encrypted_content
+            case FunctionCall() as item:
+                where = {"item_id": item.id, "output_index": self._index}
+                self._emit(events.ArgumentsDone, **where, name=item.name, arguments=text)
+                item.arguments = text
+                item.status = status
+            case CustomToolCall() as item:
+                self._emit(events.CustomInputDone, item_id=item.id, output_index=self._index, input=text)
+                item.input = text
+        self._emit(events.OutputItemDone, output_index=self._index, item=current.item)
+        self.response.output.append(current.item)
+
+    def summary(self, text: str) -> None:
+        """Gives the open reasoning item a summary part."""
+        item = self._current(Reasoning).item
+        assert isinstance(item, Reasoning)
+        where: dict[str, Any] = {
+            "item_id": item.id,
+            "output_index": self._index,
+            "summary_index": len(item.summary),
+        }
+        self._emit(events.SummaryPartAdded, **where, part=SummaryText(text=""))
+        self._emit_delta(events.SummaryTextDelta, text, **where)
+        self._emit(events.SummaryTextDone, **where, text=text)
+        self._emit(events.SummaryPartDone, **where, part=SummaryText(text=text))
+        item.summary.append(SummaryText(text=text))
+
+    # the end
+
+    def complete(self, usage: Usage | None) -> None:
         """Ends well. A model that said nothing at all has given an empty message."""
-        self._close("completed")
-        if not any(isinstance(item, Message) for item in self.response.output):
-            self._message()
-            self._close("completed")
+        self.close()
+        if all(isinstance(item, Reasoning) for item in self.response.output):
+            self.open_message()
+            self.close()
         self.response.completed_at = int(time.time())
         self._end("completed", usage, events.Completed)
 
-    def cut(self, usage: Usage) -> None:
+    def cut(self, usage: Usage | None) -> None:
         """Ends because `max_output_tokens` or the context was used up; the last item is incomplete."""
-        self._close("incomplete")
+        self.close("incomplete")
         self.response.incomplete_details = IncompleteDetails(reason="max_output_tokens")
         self._end("incomplete", usage, events.Incomplete)
 
     def cancel(self, usage: Usage | None) -> None:
         """Ends because somebody asked. There is no event of that name: `response.incomplete` carries the status."""
-        self._close("incomplete")
+        self.close("incomplete")
         self._end("cancelled", usage, events.Incomplete)
 
     def fail(self, code: str, message: str, usage: Usage | None = None) -> None:
         """Ends because something went wrong after the stream began."""
-        self._close("incomplete")
+        self.close("incomplete")
         self.response.error = ResponseError(code=code, message=message)
         self._end("failed", usage, events.Failed)
+
+    def conclude(self) -> None:
+        """The terminal event of a response that has ended before."""
+        kind = {"completed": events.Completed, "failed": events.Failed}.get(self.response.status, events.Incomplete)
+        self._emit(kind, response=self.response)
+        self._ended = True
 
     @property
     def _index(self) -> int:
         return len(self.response.output)
 
-    def _message(self) -> _OpenMessage:
-        if isinstance(self._open, _OpenMessage):
-            return self._open
-        self._close("completed")
-        item = Message(id=new_id("msg"), status="in_progress", role="assistant", content=[])
-        self._emit(events.OutputItemAdded, output_index=self._index, item=item)
-        part = OutputText(text="")
-        self._emit(events.ContentPartAdded, item_id=item.id, output_index=self._index, content_index=0, part=part)
-        self._open = _OpenMessage(item)
+    def _part(self, current: _Open) -> dict[str, Any]:
+        return {"item_id": current.item.id, "output_index": self._index, "content_index": 0}
+
+    def _current(self, kind: type[OutputItem]) -> _Open:
+        if self._open is None or not isinstance(self._open.item, kind):
+            raise EmitterError(f"no open {kind.__name__}")
         return self._open
 
-    def _reasoning(self) -> _OpenReasoning:
-        if isinstance(self._open, _OpenReasoning):
-            return self._open
-        self._close("completed")
-        item = Reasoning(id=new_id("rs"), content=[])
+    def _begin(self, item: OutputItem) -> _Open:
+        self.close()
         self._emit(events.OutputItemAdded, output_index=self._index, item=item)
-        part = ReasoningText(text="")
-        self._emit(events.ContentPartAdded, item_id=item.id, output_index=self._index, content_index=0, part=part)
-        self._open = _OpenReasoning(item)
+        self._open = _Open(item)
         return self._open
 
-    def _close(self, status: ItemStatus) -> None:
-        current, self._open = self._open, None
-        if current is None:
-            return
-        text = "".join(current.text)
-        where = {"item_id": current.item.id, "output_index": self._index, "content_index": 0}
-        if isinstance(current, _OpenMessage):
-            part = OutputText(text=text)
-            self._emit(events.TextDone, **where, text=text)
-            self._emit(events.ContentPartDone, **where, part=part)
-            current.item.content = [part]
-            current.item.status = status
-        else:
-            thought = ReasoningText(text=text)
-            self._emit(events.ReasoningTextDone, **where, text=text)
-            self._emit(events.ContentPartDone, **where, part=thought)
-            current.item.content = [thought]
-        self._emit(events.OutputItemDone, output_index=self._index, item=current.item)
-        self.response.output.append(current.item)
-
-    def _end(self, status: Any, usage: Usage | None, event: type[events.ResponseEvent]) -> None:
+    def _end(self, status: Status, usage: Usage | None, event: type[events.ResponseEvent]) -> None:
         self.response.status = status
         self.response.usage = usage
         self._emit(event, response=self.response)
         self._ended = True
+
+    def _emit_delta(self, event: type[events.Event], delta: str, **fields: Any) -> None:
+        if self._obfuscate:
+            fields["obfuscation"] = secrets.token_urlsafe(OBFUSCATED_LENGTH)[: -len(delta) % OBFUSCATED_LENGTH]
+        self._emit(event, delta=delta, **fields)
 
     def _emit(self, event: type[events.Event], **fields: Any) -> None:
         if self._ended:

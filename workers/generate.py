@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import structlog
 from redis.asyncio import Redis
 
+from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
 from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
 from shared.settings import Settings
 from workers.dialects.base import Parser
-from workers.emitter import Emitter
 from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.generation import Generation
 from workers.lease import Leases

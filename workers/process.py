@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from typing import cast
 
 import structlog
+import uvloop
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
@@ -38,7 +39,7 @@ def run(settings: Settings) -> None:
 
     configure_logs(settings, "worker")
     models = served(Catalog(settings.models_dir), settings.models)
-    asyncio.run(serve(settings, models, load_engine))
+    uvloop.run(serve(settings, models, load_engine))
 
 
 async def serve(settings: Settings, models: list[Served], loader: Loader) -> None:

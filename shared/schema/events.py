@@ -5,11 +5,9 @@ Order and fields: OpenAI's streaming reference; see `workers.emitter`, the only 
 
 from __future__ import annotations
 
-from typing import Any
+from msgspec import UNSET, Struct, UnsetType, field
 
-from msgspec import Struct, field
-
-from shared.schema.content import OutputText, ReasoningText, Refusal
+from shared.schema.content import Logprob, OutputText, ReasoningText, Refusal, SummaryText
 from shared.schema.items import OutputItem
 from shared.schema.response import Response
 
@@ -75,20 +73,69 @@ class ContentPartDone(PartEvent, tag="response.content_part.done", kw_only=True)
 
 class TextDelta(PartEvent, tag="response.output_text.delta", kw_only=True):
     delta: str
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
+    obfuscation: str | UnsetType = UNSET
 
 
 class TextDone(PartEvent, tag="response.output_text.done", kw_only=True):
     text: str
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
 
 
 class ReasoningTextDelta(PartEvent, tag="response.reasoning_text.delta", kw_only=True):
     delta: str
+    obfuscation: str | UnsetType = UNSET
 
 
 class ReasoningTextDone(PartEvent, tag="response.reasoning_text.done", kw_only=True):
     text: str
+
+
+class SummaryEvent(Event, kw_only=True):
+    item_id: str
+    output_index: int
+    summary_index: int
+
+
+class SummaryPartAdded(SummaryEvent, tag="response.reasoning_summary_part.added", kw_only=True):
+    part: SummaryText
+
+
+class SummaryPartDone(SummaryEvent, tag="response.reasoning_summary_part.done", kw_only=True):
+    part: SummaryText
+
+
+class SummaryTextDelta(SummaryEvent, tag="response.reasoning_summary_text.delta", kw_only=True):
+    delta: str
+    obfuscation: str | UnsetType = UNSET
+
+
+class SummaryTextDone(SummaryEvent, tag="response.reasoning_summary_text.done", kw_only=True):
+    text: str
+
+
+class CallEvent(Event, kw_only=True):
+    item_id: str
+    output_index: int
+
+
+class ArgumentsDelta(CallEvent, tag="response.function_call_arguments.delta", kw_only=True):
+    delta: str
+    obfuscation: str | UnsetType = UNSET
+
+
+class ArgumentsDone(CallEvent, tag="response.function_call_arguments.done", kw_only=True):
+    name: str
+    arguments: str
+
+
+class CustomInputDelta(CallEvent, tag="response.custom_tool_call_input.delta", kw_only=True):
+    delta: str
+    obfuscation: str | UnsetType = UNSET
+
+
+class CustomInputDone(CallEvent, tag="response.custom_tool_call_input.done", kw_only=True):
+    input: str
 
 
 def event_type(encoded: bytes) -> bytes:

@@ -71,8 +71,8 @@ class CustomToolCallOutput(Struct, tag_field="type", tag="custom_tool_call_outpu
 
 Call = FunctionCall | CustomToolCall
 CallOutput = FunctionCallOutput | CustomToolCallOutput
-Item = Message | Reasoning
-OutputItem = Message | Reasoning
+Item = Message | Reasoning | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput
+OutputItem = Message | Reasoning | FunctionCall | CustomToolCall
 
 
 class EasyMessage(Struct, kw_only=True):
@@ -103,6 +103,14 @@ def text_bytes(items: Iterable[Item]) -> int:
 
 
 def _texts(item: Item) -> Iterable[str]:
-    if isinstance(item, Reasoning):
-        return (part.text for part in item.content or ())
-    return map(text_of, item.content)
+    match item:
+        case Message():
+            return map(text_of, item.content)
+        case Reasoning():
+            return (part.text for part in (*item.summary, *(item.content or ())))
+        case FunctionCall():
+            return (item.name, item.arguments)
+        case CustomToolCall():
+            return (item.name, item.input)
+        case FunctionCallOutput() | CustomToolCallOutput():
+            return (item.output,) if isinstance(item.output, str) else (part.text for part in item.output)

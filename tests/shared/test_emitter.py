@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.schema.events import Created
+from shared.emitter import Emitter, EmitterError
+from shared.rebuild import rebuild
 from shared.schema.response import InputTokensDetails, OutputTokensDetails, Response, Usage
 from tests.wire import check_stream, reasoning_of, text_of
-from workers.emitter import Emitter, EmitterError, _encode
 
 USAGE = Usage(
     input_tokens=1,
@@ -30,9 +31,10 @@ def new_response() -> Response:
 @given(said=pieces, end=st.sampled_from(["complete", "cut", "cancel", "fail"]), takes=st.booleans())
 def test_any_pieces_and_any_end_make_a_valid_stream(said: list[tuple[str, str]], end: str, takes: bool) -> None:
     response = new_response()
-    events = [_encode(Created(sequence_number=0, response=response))]
-    emitter = Emitter(response, 1)
+    emitter = Emitter(response, 0)
+    emitter.created()
     emitter.in_progress()
+    events: list[bytes] = []
     for kind, text in said:
         getattr(emitter, kind)(text)
         if takes:
@@ -45,6 +47,21 @@ def test_any_pieces_and_any_end_make_a_valid_stream(said: list[tuple[str, str]],
     final = check_stream([json.loads(event) for event in events])
     assert text_of(final) == "".join(text for kind, text in said if kind == "text")
     assert reasoning_of(final) == "".join(text for kind, text in said if kind == "reasoning")
+
+
+@given(said=pieces, end=st.sampled_from(["complete", "cut", "cancel"]), after=st.integers(-1, 40))
+def test_the_rebuilt_stream_tells_the_same(said: list[tuple[str, str]], end: str, after: int) -> None:
+    emitter = Emitter(new_response(), 0)
+    for kind, text in said:
+        getattr(emitter, kind)(text)
+    getattr(emitter, end)(USAGE)
+    final = msgspec.json.encode(emitter.response)
+    whole = [json.loads(event) for event in rebuild(final, -1)]
+    assert check_stream(whole) == json.loads(final)
+    rest = [json.loads(event) for event in rebuild(final, after)]
+    assert rest[:-1] == [event for event in whole[:-1] if event["sequence_number"] > after]
+    assert rest[-1]["response"] == json.loads(final)
+    assert rest[-1]["sequence_number"] > after
 
 
 def test_nothing_follows_the_terminal_event() -> None:

@@ -1,0 +1,61 @@
+"""The events of a response that has ended and whose log has expired, made again from the final object.
+
+They tell the same story with one delta for each part. Their numbers are not those of the first telling, so a client
+that resumes after N gets those above N, and the terminal event in any case.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.emitter import Emitter
+from shared.schema.items import CustomToolCall, FunctionCall, Message, OutputItem, Reasoning
+from shared.schema.response import Response
+
+_decoder = msgspec.json.Decoder(Response)
+
+
+def rebuild(final: bytes, after: int) -> list[bytes]:
+    """Encoded events with sequence numbers above `after`; `final` is the Response object as it is stored."""
+    response = _decoder.decode(final)
+    emitter = Emitter(_beginning(final), 0)
+    emitter.created()
+    emitter.in_progress()
+    for item in response.output:
+        _tell(emitter, item)
+    told = emitter.take()
+    ending = Emitter(response, max(len(told), after + 1))
+    ending.conclude()
+    return told[after + 1 :] + ending.take()
+
+
+def _beginning(final: bytes) -> Response:
+    response = _decoder.decode(final)
+    response.status = "in_progress"
+    response.output = []
+    response.usage = response.error = response.incomplete_details = response.completed_at = None
+    return response
+
+
+def _tell(emitter: Emitter, item: OutputItem) -> None:
+    match item:
+        case Message():
+            emitter.open_message(item.id, item.phase)
+            for part in item.content:
+                emitter.text(getattr(part, "text", ""), getattr(part, "logprobs", None))
+            emitter.close(item.status)
+        case Reasoning():
+            emitter.open_reasoning(item.id)
+            for thought in item.content or ():
+                emitter.reasoning(thought.text)
+            for summary in item.summary:
+                emitter.summary(summary.text)
+            emitter.close(encrypted_content=item.encrypted_content or msgspec.UNSET)
+        case FunctionCall():
+            emitter.open_call(item.name, item.call_id, item.id, item.namespace)
+            emitter.arguments(item.arguments)
+            emitter.close(item.status)
+        case CustomToolCall():
+            emitter.open_custom_call(item.name, item.call_id, item.id, item.namespace)
+            emitter.custom_input(item.input)
+            emitter.close()

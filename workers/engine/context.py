@@ -137,6 +137,10 @@ class Context:
     def first_position(self, sequence: int) -> int:
         return int(llama.llama_memory_seq_pos_min(self._memory, sequence))
 
+    def last_position(self, sequence: int) -> int:
+        """-1 for an empty sequence."""
+        return int(llama.llama_memory_seq_pos_max(self._memory, sequence))
+
     def clear(self) -> None:
         """Empties the memory."""
         llama.llama_memory_clear(self._memory, True)

@@ -14,6 +14,8 @@ log = structlog.get_logger("llama.cpp")
 
 DEBUG, WARN, ERROR, CONTINUED = 1, 3, 4, 5  # ggml_log_level
 
+EXPECTED = ("possible training context overflow",)  # it takes the cells of all sequences for those of one
+
 
 class _Router:
     """Joins the pieces llama.cpp writes into lines and passes each on at its level."""
@@ -50,7 +52,7 @@ class _Router:
             return
         if self._level == ERROR and self._errors is not None:
             self._errors.append(line)
-        elif self._level in (WARN, ERROR):
+        elif self._level in (WARN, ERROR) and not line.endswith(EXPECTED):
             log.warning(line)
         else:
             log.debug(line)

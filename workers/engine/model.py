@@ -13,7 +13,7 @@ import llama_cpp.llama_cpp as llama
 
 from shared.settings import Settings
 from workers.engine import logs
-from workers.engine.core import ModelInfo, ModelLoadError
+from workers.engine.core import EngineFailed, ModelInfo, ModelLoadError
 
 LONGEST_CONTEXT = 32768  # of one sequence, unless settings say otherwise
 
@@ -52,6 +52,8 @@ class Model:
 
     def __init__(self, path: Path, handle: Any, settings: Settings) -> None:
         self.handle = handle
+        self._in_use = threading.Lock()
+        self._freed = False
         self.vocab = llama.llama_model_get_vocab(handle)
         self.shape = Shape(
             layers=llama.llama_model_n_layer(handle),
@@ -66,15 +68,11 @@ class Model:
         self.info = self._read_info(path, settings)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        """See `Engine.tokenize`."""
-        data = text.encode(errors="replace")
-        size = len(data) + 8
-        buffer = (llama.llama_token * size)()
-        count = llama.llama_tokenize(self.vocab, data, len(data), buffer, size, False, special)
-        if count < 0:
-            buffer = (llama.llama_token * -count)()
-            count = llama.llama_tokenize(self.vocab, data, len(data), buffer, -count, False, special)
-        tokens = buffer[:count]
+        """See `Engine.tokenize`. Raises EngineFailed after `free`."""
+        with self._in_use:
+            if self._freed:
+                raise EngineFailed("the engine was closed")
+            tokens = self._tokenize(text.encode(errors="replace"), special)
         if special and self.info.adds_bos and tokens[:1] != [self._bos]:
             tokens.insert(0, self._bos)
         return tokens
@@ -83,7 +81,18 @@ class Model:
         return self._pieces[token]
 
     def free(self) -> None:
-        llama.llama_model_free(self.handle)
+        with self._in_use:
+            self._freed = True
+            llama.llama_model_free(self.handle)
+
+    def _tokenize(self, data: bytes, special: bool) -> list[int]:
+        size = len(data) + 8
+        buffer = (llama.llama_token * size)()
+        count = llama.llama_tokenize(self.vocab, data, len(data), buffer, size, False, special)
+        if count < 0:
+            buffer = (llama.llama_token * -count)()
+            count = llama.llama_tokenize(self.vocab, data, len(data), buffer, -count, False, special)
+        return list(buffer[:count])
 
     def _read_pieces(self) -> Iterator[bytes]:
         size = 512

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import msgspec
 from redis.asyncio import Redis
 
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
+from shared.emitter import Emitter
 from shared.redis import counting, records
-from shared.redis.records import Generation, Parent, Record
-from shared.schema.events import Created
+from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
 from shared.schema.ids import new_id
 from shared.schema.items import Item, text_bytes
 from shared.schema.models import ModelCard
@@ -31,7 +30,15 @@ class Draft:
     """A response that may be created: everything that can be refused has been checked."""
 
     record: Record
-    created: bytes  # the event `response.created`, encoded
+    events: list[bytes]  # the first events of the stream, encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The responses a new one continues, oldest first, and the bytes of text in all of them."""
+
+    ids: list[str]
+    bytes: int
 
 
 class Creation:
@@ -45,38 +52,52 @@ class Creation:
     async def draft(self, request: CreateResponse, items: list[Item], owner: str) -> Draft:
         """Checks what needs Redis or a worker. Raises ApiError."""
         card = await self._fleet.resolve(request.model)
-        parent = await self._parent(request.previous_response_id, owner)
-        ancestors = [*parent.ancestors, request.previous_response_id] if parent and request.previous_response_id else []
-        if not items and not ancestors:
+        chain = await self._ancestors(request, owner)
+        if not items and not chain.ids:
             raise ApiError(
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
             )
-        size = text_bytes(items) + (parent.context_bytes if parent else 0)
-        await self._check_size(request, items, ancestors, card, size)
+        size = text_bytes(items) + chain.bytes
+        await self._check_size(request, items, chain.ids, card, size)
         response = self._response(request, request.model or self._settings.default_model)
         record = Record(
             response=response,
-            generation=Generation(model=card.id, effort=response.reasoning.effort),
+            generation=Generation(model=card.id, effort=response.reasoning.effort, obfuscate=_obfuscate(request)),
             input=items,
             owner=owner,
-            ancestors=ancestors,
+            ancestors=chain.ids,
             context_bytes=size,
         )
-        return Draft(record, msgspec.json.encode(Created(sequence_number=0, response=response)))
+        emitter = Emitter(response, 0)
+        emitter.created()
+        if response.background:
+            emitter.queued()
+        return Draft(record, emitter.take())
 
-    async def create(self, draft: Draft) -> None:
-        """Writes the record, enqueues the job and wakes a worker. Raises ApiError when an ancestor has just gone."""
+    async def create(self, draft: Draft, idempotency: Idempotency | None = None) -> str | None:
+        """Writes the record, enqueues the job and wakes a worker.
+
+        Returns the id of the response that the idempotency key stands for already, else None. Raises ApiError when an
+        ancestor has just gone, or when the key came with another request before.
+        """
         settings = self._settings
         ttl = settings.response_ttl_seconds
         if not draft.record.response.store:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
-        missing = await records.create(self._redis, draft.record, draft.created, ttl)
-        if missing:
-            raise _parent_not_found(missing)
+        match await records.create(self._redis, draft.record, draft.events, ttl, idempotency):
+            case AncestorGone(response_id=gone):
+                raise _parent_not_found(gone)
+            case Repeated(response_id=earlier, same_request=True):
+                return earlier
+            case Repeated():
+                message = "This Idempotency-Key was used with another request before."
+                raise ApiError(409, message, type="idempotency_error", code="idempotency_key_reused")
+        return None
 
-    async def _parent(self, parent_id: str | None, owner: str) -> Parent | None:
+    async def _ancestors(self, request: CreateResponse, owner: str) -> Chain:
+        parent_id = request.previous_response_id
         if parent_id is None:
-            return None
+            return Chain([], 0)
         parent = await records.read_parent(self._redis, parent_id)
         if parent is None or parent.owner != owner:
             raise _parent_not_found(parent_id)
@@ -86,7 +107,13 @@ class Creation:
         if parent.status not in ("completed", "incomplete"):
             message = f"The response '{parent_id}' is {parent.status}: only a completed or incomplete one can go on."
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_usable")
-        return parent
+        return Chain([*parent.ancestors, parent_id], parent.context_bytes)
+
+    async def count(self, request: CreateResponse, items: list[Item], owner: str) -> int:
+        """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
+        card = await self._fleet.resolve(request.model)
+        ancestors = await self._ancestors(request, owner)
+        return (await self._measure(request, items, ancestors.ids, card)).tokens
 
     async def _check_size(
         self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard, size: int
@@ -96,6 +123,17 @@ class Creation:
         bound += ITEM_BYTES * (len(items) + 2 * len(ancestors))
         if bound < card.context_length:
             return
+        answer = await self._measure(request, items, ancestors, card)
+        if answer.tokens >= answer.context_length:
+            message = (
+                f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
+                "Shorten the input."
+            )
+            raise ApiError(400, message, param="input", code="context_length_exceeded")
+
+    async def _measure(
+        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard
+    ) -> counting.Answer:
         question = counting.Question(
             ancestors=ancestors,
             input=items,
@@ -107,19 +145,15 @@ class Creation:
             raise unavailable("No worker measured the input in time.")
         if answer.error:
             raise ApiError(400, f"The model refuses this input: {answer.error}", param="input", code="invalid_prompt")
-        if answer.tokens >= answer.context_length:
-            message = (
-                f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
-                "Shorten the input."
-            )
-            raise ApiError(400, message, param="input", code="context_length_exceeded")
+        return answer
 
     def _response(self, request: CreateResponse, model: str) -> Response:
         settings, reasoning = self._settings, request.reasoning
         return Response(
             id=new_id("resp"),
             created_at=int(time.time()),
-            status="in_progress",
+            status="queued" if request.background else "in_progress",
+            background=bool(request.background),
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,
@@ -136,6 +170,10 @@ class Creation:
             user=request.user,
             metadata=request.metadata or {},
         )
+
+
+def _obfuscate(request: CreateResponse) -> bool:
+    return bool(request.stream_options and request.stream_options.include_obfuscation)
 
 
 def _text(request: CreateResponse) -> dict[str, object]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import msgspec
 from aiohttp import web
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 from api import sse
 from api.follower import ResponseGone, follow
 from api.relay import Relay, Subscription
+from shared.rebuild import rebuild
 from shared.redis import event_log, keys, records
 from shared.schema.events import is_terminal
 from shared.settings import Settings
@@ -46,17 +48,18 @@ class Streams:
         response_id: str,
         subscription: Subscription,
         *,
-        first: bytes | None = None,
+        first: Sequence[bytes] = (),
         after: int = -1,
     ) -> web.StreamResponse:
-        """Sends the events above `after` as SSE to the end. `first` is event 0, where this process has just made it."""
+        """Sends the events above `after` as SSE to the end. `first` are those that this process has just made."""
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
-        if first is not None:
-            await stream.write(sse.frames([first]))
+        if first:
+            await stream.write(sse.frames(first))
+            after = len(first) - 1
         spoke = time.monotonic()
         with suppress(ResponseGone):
-            async for events in self._follow(response_id, subscription, after=0 if first else after, fresh=bool(first)):
+            async for events in self._follow(response_id, subscription, after=after, fresh=bool(first)):
                 if events:
                     ended = is_terminal(events[-1])
                     tail = sse.DONE if ended and self._settings.send_done else b""
@@ -68,16 +71,25 @@ class Streams:
         await stream.write_eof()
         return stream
 
-    async def result(self, response_id: str, subscription: Subscription) -> bytes:
-        """The Response object when it has ended, encoded. Raises ResponseGone."""
-        while True:
-            for terminal in await subscription.get(self._settings.silence_seconds):
-                return bytes(_terminal.decode(terminal).response)
-            ended, encoded = await records.read_end(self._redis, response_id)
-            if encoded is None:
-                raise ResponseGone
-            if ended:
-                return encoded
+    async def send_rebuilt(self, request: web.Request, final: bytes, after: int) -> web.StreamResponse:
+        """Sends the events of a response whose log has expired, made again from the final object."""
+        stream = web.StreamResponse(headers=sse.HEADERS)
+        await stream.prepare(request)
+        await stream.write(sse.frames(rebuild(final, after)) + (sse.DONE if self._settings.send_done else b""))
+        await stream.write_eof()
+        return stream
+
+    async def result(self, response_id: str, subscription: Subscription, timeout: float | None = None) -> bytes:
+        """The Response object when it has ended, encoded. Raises ResponseGone, TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while True:
+                for terminal in await subscription.get(self._settings.silence_seconds):
+                    return bytes(_terminal.decode(terminal).response)
+                ended, encoded = await records.read_end(self._redis, response_id)
+                if encoded is None:
+                    raise ResponseGone
+                if ended:
+                    return encoded
 
     async def _follow(
         self, response_id: str, subscription: Subscription, *, after: int, fresh: bool
@@ -97,13 +109,3 @@ class Streams:
             silence_seconds=min(self._settings.silence_seconds, self._settings.ping_seconds),
         ):
             yield events
-
-
-@asynccontextmanager
-async def cancelled_when_left(redis: Redis, response_id: str) -> AsyncIterator[None]:
-    """A client that leaves cancels its generation: inside, the end of the handler is the end of the client."""
-    try:
-        yield
-    except BaseException:
-        await records.cancel(redis, response_id)
-        raise

@@ -56,6 +56,9 @@ def check_supported(request: CreateResponse) -> None:
         value = getattr(request, name)
         if value not in wanted:
             raise ApiError(400, f"`{name}` is not supported with this value.", param=name, code="unsupported_parameter")
+    if request.background and request.store is False:
+        message = "`background` needs `store`: nobody could fetch the response."
+        raise ApiError(400, message, param="store", code="invalid_value")
     if request.text and request.text.format and request.text.format.type != "text":
         message = f"`text.format` of type '{request.text.format.type}' is not supported."
         raise ApiError(400, message, param="text.format", code="unsupported_parameter")
@@ -65,7 +68,6 @@ def check_supported(request: CreateResponse) -> None:
 
 
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "background": (None, False),
     "conversation": (None,),
     "include": (None, []),
     "tools": (None, []),

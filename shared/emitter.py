@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from shared.schema.items import CustomToolCall, FunctionCall, ItemStatus, Messag
 from shared.schema.response import IncompleteDetails, Response, ResponseError, Status, Usage
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(events.AnyEvent).decode
 OBFUSCATED_LENGTH = 16  # deltas are padded to a multiple of this, so that their size tells little
 
 
@@ -50,6 +52,37 @@ class Emitter:
         self._pending: list[bytes] = []
         self._open: _Open | None = None
         self._ended = False
+
+    @classmethod
+    def restore(cls, response: Response, log: Sequence[bytes], *, obfuscate: bool = False) -> Emitter:
+        """An emitter that goes on where a lost one stopped.
+
+        `log` holds every event from 0, `response` is as it was at the beginning.
+        """
+        emitter = cls(response, len(log), obfuscate=obfuscate)
+        for encoded in log:
+            match _decode(encoded):
+                case events.OutputItemAdded(item=item):
+                    emitter._open = _Open(item)
+                case events.TextDelta(delta=delta, logprobs=logprobs) if emitter._open:
+                    emitter._open.text.append(delta)
+                    emitter._open.logprobs += logprobs
+                case (
+                    events.ReasoningTextDelta(delta=delta)
+                    | events.ArgumentsDelta(delta=delta)
+                    | events.CustomInputDelta(delta=delta)
+                ) if emitter._open:
+                    emitter._open.text.append(delta)
+                case events.OutputItemDone(item=item):
+                    emitter._open = None
+                    response.output.append(item)
+                case events.ResponseEvent(response=snapshot):
+                    response.status = snapshot.status
+        return emitter
+
+    @property
+    def has_output(self) -> bool:
+        return self._open is not None or bool(self.response.output)
 
     def take(self) -> list[bytes]:
         taken, self._pending = self._pending, []

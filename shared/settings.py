@@ -52,6 +52,7 @@ class Settings:
     poll_seconds: float = 1.0  # arq's polling, the safety net behind the wake-up
     queue_timeout_seconds: float = 600.0
     response_ttl_seconds: int = 30 * 24 * 3600  # stored responses and their items
+    idempotency_ttl_seconds: int = 24 * 3600  # how long an Idempotency-Key stands for its response
     event_log_ttl_seconds: int = 24 * 3600  # event logs of finished responses
     job_timeout_seconds: float = 3600.0
     drain_seconds: float = 20.0

@@ -51,6 +51,8 @@ class Prompter:
             if isinstance(item, Reasoning):
                 thought = "".join(part.text for part in item.content or ())
                 continue
+            if not isinstance(item, Message):
+                continue
             message = self._message(item)
             if thought and item.role == "assistant":
                 message["reasoning_content"] = thought

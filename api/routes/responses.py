@@ -1,45 +1,58 @@
-"""`/v1/responses`: create, retrieve, resume, delete."""
+"""`/v1/responses`: create, retrieve, resume, cancel, delete; input items and token counts."""
 
 from __future__ import annotations
+
+import hashlib
 
 import msgspec
 from aiohttp import web
 
+from api.cancellation import cancel
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error
 from api.follower import ResponseGone
-from api.streams import cancelled_when_left
+from api.paging import page, read_page
 from api.validation import check_supported, decode_input, decode_request
-from shared.redis import records
-from shared.schema.response import ResponseError
+from shared.redis import event_log, records
+from shared.redis.records import Idempotency
+from shared.schema.request import CreateResponse
+from shared.schema.response import Response, ResponseError
 
 OWNER = "public"
 """Whose responses these are, as long as there are no API keys."""
+CANCEL_SECONDS = 5.0  # how long a cancel waits for the worker to end the response
 
 routes = web.RouteTableDef()
 
 
 @routes.post("/v1/responses")
 async def create_response(request: web.Request) -> web.StreamResponse:
-    body = decode_request(await request.read())
+    encoded = await request.read()
+    body = decode_request(encoded)
     check_supported(body)
     items = decode_input(body, request.app[SETTINGS])
-    creation, streams, redis = request.app[CREATION], request.app[STREAMS], request.app[REDIS]
+    creation, streams = request.app[CREATION], request.app[STREAMS]
     draft = await creation.draft(body, items, OWNER)
     response = draft.record.response
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
-    try:
-        async with channel as subscription:
-            await creation.create(draft)
-            async with cancelled_when_left(redis, response.id):
-                if body.stream:
-                    return await streams.send(request, response.id, subscription, first=draft.created)
-                return _outcome(await streams.result(response.id, subscription))
-    except ResponseGone:
-        raise server_error(f"The response '{response.id}' was deleted before its end.") from None
-    finally:
-        if not response.store:
-            await records.forget(redis, response.id)
+    async with channel as subscription:
+        earlier = await creation.create(draft, _idempotency(request, encoded, response))
+        if earlier is not None:
+            return await _repeat(request, body, earlier)
+        if response.background and not body.stream:
+            return _result(msgspec.json.encode(response))
+        try:
+            if body.stream:
+                return await streams.send(request, response.id, subscription, first=draft.events)
+            return _outcome(await streams.result(response.id, subscription))
+        except ResponseGone:
+            raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+        except BaseException:
+            await _left(request, response)
+            raise
+        finally:
+            if not response.store:
+                await records.forget(request.app[REDIS], response.id)
 
 
 @routes.get("/v1/responses/{id}")
@@ -50,10 +63,7 @@ async def retrieve_response(request: web.Request) -> web.StreamResponse:
         raise response_not_found(response_id)
     if not _flag(request, "stream"):
         return _result(encoded)
-    after = _starting_after(request)
-    streams = request.app[STREAMS]
-    async with streams.events_of(response_id) as subscription:
-        return await streams.send(request, response_id, subscription, after=after)
+    return await _stream(request, response_id, encoded, _starting_after(request))
 
 
 @routes.delete("/v1/responses/{id}")
@@ -62,6 +72,83 @@ async def delete_response(request: web.Request) -> web.Response:
     if not await records.delete(request.app[REDIS], response_id, OWNER):
         raise response_not_found(response_id)
     return web.json_response({"id": response_id, "object": "response", "deleted": True})
+
+
+@routes.post("/v1/responses/{id}/cancel")
+async def cancel_response(request: web.Request) -> web.Response:
+    response_id = request.match_info["id"]
+    redis, streams = request.app[REDIS], request.app[STREAMS]
+    async with streams.end_of(response_id) as subscription:
+        status = await cancel(redis, request.app[SETTINGS], response_id, OWNER)
+        if status is None:
+            raise response_not_found(response_id)
+        try:
+            return _result(await streams.result(response_id, subscription, timeout=CANCEL_SECONDS))
+        except (ResponseGone, TimeoutError):
+            encoded = await records.read_response(redis, response_id, OWNER)
+    if encoded is None:
+        raise response_not_found(response_id)
+    return _result(encoded)
+
+
+@routes.get("/v1/responses/{id}/input_items")
+async def list_input_items(request: web.Request) -> web.Response:
+    response_id = request.match_info["id"]
+    wanted = read_page(request)
+    items = await records.read_input(request.app[REDIS], response_id, OWNER)
+    if items is None:
+        raise response_not_found(response_id)
+    return _result(msgspec.json.encode(page(items, wanted)))
+
+
+@routes.post("/v1/responses/input_tokens")
+async def count_input_tokens(request: web.Request) -> web.Response:
+    body = decode_request(await request.read())
+    check_supported(body)
+    items = decode_input(body, request.app[SETTINGS])
+    tokens = await request.app[CREATION].count(body, items, OWNER)
+    return web.json_response({"object": "response.input_tokens", "input_tokens": tokens})
+
+
+async def _stream(request: web.Request, response_id: str, encoded: bytes, after: int) -> web.StreamResponse:
+    """The events of a stored response: from its log, or made again when that has expired."""
+    redis, streams = request.app[REDIS], request.app[STREAMS]
+    async with streams.events_of(response_id) as subscription:
+        if not await event_log.length(redis, response_id):
+            ended, final = await records.read_end(redis, response_id)
+            return await streams.send_rebuilt(request, final if ended and final else encoded, after)
+        return await streams.send(request, response_id, subscription, after=after)
+
+
+async def _repeat(request: web.Request, body: CreateResponse, response_id: str) -> web.StreamResponse:
+    """The answer to a request that came before: the same response, not a second generation."""
+    encoded = await records.read_response(request.app[REDIS], response_id, OWNER)
+    if encoded is None:
+        raise response_not_found(response_id)
+    if body.stream:
+        return await _stream(request, response_id, encoded, -1)
+    if body.background:
+        return _result(encoded)
+    streams = request.app[STREAMS]
+    async with streams.end_of(response_id) as subscription:
+        return _outcome(await streams.result(response_id, subscription))
+
+
+async def _left(request: web.Request, response: Response) -> None:
+    """A client that leaves cancels its generation, unless it runs in the background."""
+    if not response.background:
+        await cancel(request.app[REDIS], request.app[SETTINGS], response.id, OWNER)
+
+
+def _idempotency(request: web.Request, body: bytes, response: Response) -> Idempotency | None:
+    key = request.headers.get("Idempotency-Key")
+    if not key:
+        return None
+    if not response.store:
+        message = "An Idempotency-Key needs `store`: an unstored response cannot be given a second time."
+        raise ApiError(400, message, param="store", code="invalid_value")
+    ttl = request.app[SETTINGS].idempotency_ttl_seconds
+    return Idempotency(key=key, digest=hashlib.sha256(body).hexdigest(), ttl_seconds=ttl)
 
 
 class _Outcome(msgspec.Struct):

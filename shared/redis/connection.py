@@ -12,6 +12,9 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from shared.redis.queue import deserialize, serialize
 
+LOST_CONNECTION = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
+"""What a Redis that is away or just starting looks like; a refused Unix socket is a bare OSError."""
+
 
 def connect(url: str, **options: Any) -> ArqRedis:
     """A client with a pool of connections to `url` (redis://, rediss:// or unix://); nothing is sent yet.
@@ -20,8 +23,8 @@ def connect(url: str, **options: Any) -> ArqRedis:
     """
     pool = ConnectionPool.from_url(
         url,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.01), 4),
-        retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.01), 4, LOST_CONNECTION),  # type: ignore[arg-type]
+        retry_on_error=list(LOST_CONNECTION),
         socket_connect_timeout=5,
         **options,
     )

@@ -85,6 +85,14 @@ async def read(redis: Redis, response_id: str, first: int) -> list[bytes]:
     return [fields[b"e"] for _, fields in entries]
 
 
+async def read_all(redis: Redis, response_id: str) -> list[bytes]:
+    """The whole log from event 0."""
+    log: list[bytes] = []
+    while more := await read(redis, response_id, len(log)):
+        log += more
+    return log
+
+
 async def length(redis: Redis, response_id: str) -> int:
     """How many events the log holds, which is the next sequence number."""
     count: int = await redis.xlen(keys.events(response_id))

@@ -4,6 +4,7 @@
 |------------------------|--------|-------------------------|----------------------------------------------------|
 | lr:response:ID         | hash   | front end, then worker  | RESPONSE_TTL_SECONDS; unstored: until its end      |
 | lr:events:ID           | stream | front end, then worker  | while it runs, then EVENT_LOG_TTL_SECONDS          |
+| lr:idempotency:DIGEST  | hash   | front end               | IDEMPOTENCY_TTL_SECONDS                            |
 | lr:reply:ID            | list   | worker                  | a minute                                           |
 | lr:queue:MODEL         | zset   | front end (arq's queue) | while a job waits or runs                          |
 | lr:wake:MODEL          | list   | front end               | a minute                                           |
@@ -18,6 +19,8 @@ Channels: lr:events:ID carries batches of events, lr:end:ID the terminal event a
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
@@ -50,6 +53,11 @@ def end_channel(response_id: str) -> str:
 def reply(request_id: str) -> str:
     """Where a worker puts its answer to a question that is no generation, such as a token count."""
     return f"lr:reply:{request_id}"
+
+
+def idempotency(owner: str, key: str) -> str:
+    """Which response a client's idempotency key stands for; the key itself is the client's and may be anything."""
+    return f"lr:idempotency:{hashlib.sha256(f'{owner}:{key}'.encode()).hexdigest()}"
 
 
 def queue(model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -19,6 +20,7 @@ class Generation(Struct, kw_only=True):
     model: str  # the variant that was chosen
     effort: str | None = None
     seed: int | None = None
+    obfuscate: bool = False
 
 
 class Record(Struct, kw_only=True):
@@ -69,11 +71,35 @@ _response = msgspec.json.Decoder(Response)
 _generation = msgspec.json.Decoder(Generation)
 
 
-async def create(redis: Redis, record: Record, created_event: bytes, ttl_seconds: int) -> str | None:
-    """Writes a record and its first event, enqueues the job and wakes a worker, in one round trip.
+class Idempotency(Struct, kw_only=True):
+    """A client's idempotency key, and a digest of the request that came with it."""
 
-    Returns the id of an ancestor that is gone (then nothing was written), or None.
-    """
+    key: str
+    digest: str
+    ttl_seconds: int
+
+
+class Created(Struct, tag=True):
+    """The response was written and its job enqueued."""
+
+
+class AncestorGone(Struct, tag=True):
+    """Nothing was written: this response of the chain is not there any more."""
+
+    response_id: str
+
+
+class Repeated(Struct, tag=True):
+    """Nothing was written: the idempotency key stands for this response already."""
+
+    response_id: str
+    same_request: bool
+
+
+async def create(
+    redis: Redis, record: Record, events: Sequence[bytes], ttl_seconds: int, idempotency: Idempotency | None = None
+) -> Created | AncestorGone | Repeated:
+    """Writes a record and its first events, enqueues the job and wakes a worker, in one round trip."""
     response, model = record.response, record.generation.model
     names = [
         keys.response(response.id),
@@ -81,6 +107,7 @@ async def create(redis: Redis, record: Record, created_event: bytes, ttl_seconds
         keys.job(response.id),
         keys.queue(model),
         keys.wake(model),
+        keys.idempotency(record.owner, idempotency.key) if idempotency else "",
         *map(keys.response, record.ancestors),
     ]
     fields: dict[str, str | bytes | int] = {
@@ -92,7 +119,7 @@ async def create(redis: Redis, record: Record, created_event: bytes, ttl_seconds
         "response": _encode(response),
         "request": _encode(record.generation),
     }
-    missing: int = await scripts.CREATE.call(
+    outcome = await scripts.CREATE.call(
         redis,
         names,
         [
@@ -100,11 +127,19 @@ async def create(redis: Redis, record: Record, created_event: bytes, ttl_seconds
             queue.definition(queue.GENERATE, response.id),
             queue.JOB_TTL_MS,
             ttl_seconds,
-            created_event,
+            idempotency.ttl_seconds if idempotency else 0,
+            idempotency.digest if idempotency else "",
+            len(events),
+            *events,
             *(part for pair in fields.items() for part in pair),
         ],
     )
-    return record.ancestors[missing - 1] if missing else None
+    match outcome:
+        case [1, position]:
+            return AncestorGone(record.ancestors[position - 1])
+        case [2, response_id, digest]:
+            return Repeated(response_id.decode(), bool(idempotency and digest == idempotency.digest.encode()))
+    return Created()
 
 
 async def read_parent(redis: Redis, response_id: str) -> Parent | None:
@@ -175,10 +210,27 @@ async def forget(redis: Redis, response_id: str) -> None:
     await redis.delete(keys.response(response_id), keys.events(response_id))
 
 
-async def cancel(redis: Redis, response_id: str) -> str | None:
-    """Asks the worker to end a response; returns its status now, or None when there is no such record."""
-    status: bytes | None = await scripts.CANCEL.call(redis, [keys.response(response_id)])
-    return status.decode() if status else None
+async def start(redis: Redis, response: Response, token: str) -> None:
+    """Tells polling clients that a queued response runs now."""
+    await scripts.START.call(redis, [keys.lease(response.id), keys.response(response.id)], [token, _encode(response)])
+
+
+class Cancellation(NamedTuple):
+    status: str  # when the wish came
+    leased: bool  # nobody runs it: the caller holds the lease now and has to end it
+
+
+async def cancel(redis: Redis, response_id: str, owner: str, token: str, lease_ms: int) -> Cancellation | None:
+    """Asks the worker to end a response; None when this owner has no such response."""
+    names = [keys.response(response_id), keys.lease(response_id)]
+    found = await scripts.CANCEL.call(redis, names, [owner, token, lease_ms])
+    return Cancellation(found[0].decode(), found[1] == 1) if found else None
+
+
+async def read_input(redis: Redis, response_id: str, owner: str) -> list[Item] | None:
+    """A response's own input items, not those of its ancestors; None when this owner has no such response."""
+    found, encoded = await _hmget(redis, response_id, "owner", "input")
+    return _items.decode(encoded or b"[]") if found == owner.encode() else None
 
 
 async def _hmget(redis: Redis, response_id: str, *fields: str) -> list[bytes | None]:

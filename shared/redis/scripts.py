@@ -53,7 +53,8 @@ CONTEXT: Final = _script("context")
 WORKERS: Final = _script("workers")
 CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
-ALL: Final = (CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE)
+START: Final = _script("start")
+ALL: Final = (CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START)
 
 
 async def load(redis: Redis) -> None:

@@ -138,6 +138,32 @@ class CustomInputDone(CallEvent, tag="response.custom_tool_call_input.done", kw_
     input: str
 
 
+AnyEvent = (
+    Created
+    | Queued
+    | InProgress
+    | Completed
+    | Incomplete
+    | Failed
+    | OutputItemAdded
+    | OutputItemDone
+    | ContentPartAdded
+    | ContentPartDone
+    | TextDelta
+    | TextDone
+    | ReasoningTextDelta
+    | ReasoningTextDone
+    | SummaryPartAdded
+    | SummaryPartDone
+    | SummaryTextDelta
+    | SummaryTextDone
+    | ArgumentsDelta
+    | ArgumentsDone
+    | CustomInputDelta
+    | CustomInputDone
+)
+
+
 def event_type(encoded: bytes) -> bytes:
     """The `type` of an encoded event, read from its first bytes: `{"type":"..."`."""
     return encoded[9 : encoded.index(b'"', 9)]

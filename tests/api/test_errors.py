@@ -150,7 +150,6 @@ async def test_a_wrong_query_is_a_400(stack: Stack, query: str) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"background": True},
         {"conversation": "conv_1"},
         {"include": ["reasoning.encrypted_content"]},
         {"truncation": "auto"},

@@ -31,7 +31,7 @@ async def create(redis: Redis, **fields: object) -> Response:
         ancestors=[],
         context_bytes=0,
     )
-    assert await records.create(redis, record, events(0, 1)[0], 100) is None
+    assert await records.create(redis, record, events(0, 1), 100) == records.Created()
     return response
 
 
@@ -46,6 +46,10 @@ async def finish(redis: Redis, response: Response, token: str, first: int, batch
     return await event_log.finish(
         redis, response, MODEL, token, first, batch, record_ttl_seconds=100, log_ttl_seconds=50
     )
+
+
+async def wish(redis: Redis, response_id: str) -> records.Cancellation | None:
+    return await records.cancel(redis, response_id, "me", "canceller", 1000)
 
 
 @pytest.fixture
@@ -107,7 +111,7 @@ async def test_the_end_is_one_step(redis: Redis, running: Response) -> None:
 
 
 async def test_a_wish_to_cancel_is_told_with_the_next_append_and_renewal(redis: Redis, running: Response) -> None:
-    assert await records.cancel(redis, running.id) == "in_progress"
+    assert await wish(redis, running.id) == ("in_progress", False)
     assert await append(redis, running.id, "mine", 1, events(1, 1)) == queue.CANCEL
     assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.CANCEL}
     assert await queue.renew(redis, {running.id: "other"}, 5000) == {running.id: queue.LOST}
@@ -116,9 +120,10 @@ async def test_a_wish_to_cancel_is_told_with_the_next_append_and_renewal(redis: 
 async def test_cancelling_a_finished_response_changes_nothing(redis: Redis, running: Response) -> None:
     running.status = "completed"
     await finish(redis, running, "mine", 1, events(1, 1))
-    assert await records.cancel(redis, running.id) == "completed"
+    assert await wish(redis, running.id) == ("completed", False)
     assert await redis.hexists(keys.response(running.id), "cancel") is False
-    assert await records.cancel(redis, "resp_none") is None
+    assert await wish(redis, "resp_none") is None
+    assert await records.cancel(redis, running.id, "somebody", "t", 1000) is None
 
 
 async def test_a_job_is_claimed_by_one(redis: Redis) -> None:
@@ -150,7 +155,7 @@ async def test_creating_twice_is_creating_once(redis: Redis) -> None:
         ancestors=[],
         context_bytes=0,
     )
-    assert await records.create(redis, record, events(0, 1)[0], 100) is None
+    assert await records.create(redis, record, events(0, 1), 100) == records.Created()
     assert await event_log.length(redis, response.id) == 1
     assert await redis.llen(keys.wake(MODEL)) == 1
 
@@ -163,6 +168,6 @@ async def test_every_key_has_a_time_to_live_or_goes_with_its_job(redis: Redis, r
 
 async def test_scripts_survive_a_redis_that_forgot_them(redis: Redis, running: Response) -> None:
     await redis.script_flush()
-    assert await records.cancel(redis, running.id) == "in_progress"
+    assert await wish(redis, running.id) == ("in_progress", False)
     await redis.script_flush()
     assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.CANCEL}

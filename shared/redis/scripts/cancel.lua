@@ -1,6 +1,11 @@
--- Asks whoever runs a response to end it. A finished one is left as it is.
--- KEYS: record
--- Returns the status, or false when there is no such record.
-local status = redis.call('HGET', KEYS[1], 'status')
-if status == 'queued' or status == 'in_progress' then redis.call('HSET', KEYS[1], 'cancel', '1') end
-return status
+-- Asks whoever runs a response to end it. A finished one is left as it is; of one that nobody runs yet the caller gets
+-- the lease, to end it itself.
+-- KEYS: record, lease
+-- ARGV: owner, token, lease ms
+-- Returns false when this owner has no such response, else {status, whether the caller has the lease now}.
+local record = redis.call('HMGET', KEYS[1], 'owner', 'status')
+if record[1] ~= ARGV[1] then return false end
+if record[2] ~= 'queued' and record[2] ~= 'in_progress' then return {record[2], 0} end
+redis.call('HSET', KEYS[1], 'cancel', '1')
+local taken = redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3])
+return {record[2], taken and 1 or 0}

@@ -14,8 +14,8 @@ from tests.workers.engine.reference import Reference
 from workers.engine.engine import LlamaEngine, load_engine
 
 MODEL = REPOSITORY_MODELS / "llamarelay/spark/spark-F16.gguf"
-"""Not the Q8_0 one: llama.cpp quantizes activations there too, so that the smallest difference in rounding grows. Logits
-of the same tokens, decoded one by one or at once, differ by up to 0.4; here by 0.02."""
+"""Not the Q8_0 one: there llama.cpp quantizes activations too, so that the smallest difference in rounding grows.
+Logits of the same tokens, decoded one by one or at once, differ by up to 0.4; here by 0.02."""
 
 EngineFactory = Callable[..., Awaitable[LlamaEngine]]
 

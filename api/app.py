@@ -8,6 +8,7 @@ import uvloop
 from aiohttp import web
 
 from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, STREAMS
+from api.cors import Cors
 from api.creation import Creation
 from api.fleet import Fleet
 from api.middleware import add_request_id, envelope, request_id
@@ -40,6 +41,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[request_id, envelope], client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
     app.on_response_prepare.append(add_request_id)
+    Cors(settings.cors_origins).install(app)
     app.cleanup_ctx.append(_connect)
     for module in (health, models, responses):
         app.add_routes(module.routes)

@@ -59,7 +59,7 @@ class Creation:
             )
         size = text_bytes(items) + chain.bytes
         await self._check_size(request, items, chain.ids, card, size)
-        response = self._response(request, request.model or self._settings.default_model)
+        response = self._response(request, card.id if "@" in (request.model or "") else card.key)
         record = Record(
             response=response,
             generation=Generation(model=card.id, effort=response.reasoning.effort, obfuscate=_obfuscate(request)),

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from api.errors import ApiError
+from api.limits import check_limits, check_name, check_nesting, join, shown
 from shared.schema.content import InputText, MessagePart, OutputText
 from shared.schema.ids import new_id
 from shared.schema.items import EasyMessage, Item, Message, Reasoning, ReasoningInput
@@ -26,16 +27,18 @@ class _Typed(msgspec.Struct):
 _typed = msgspec.json.Decoder(_Typed)
 
 
-def decode_request(body: bytes) -> CreateResponse:
+def decode_request(body: bytes, settings: Settings) -> CreateResponse:
     """The request, every field of the right type and in its range. Raises ApiError."""
     try:
-        return _request.decode(body)
+        request = _request.decode(body)
     except msgspec.ValidationError as error:
-        _refuse(error)
+        _refuse(error, "", body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
     except RecursionError:
         raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from None
+    check_limits(request, settings)
+    return request
 
 
 def decode_input(request: CreateResponse, settings: Settings) -> list[Item]:
@@ -47,7 +50,7 @@ def decode_input(request: CreateResponse, settings: Settings) -> list[Item]:
     if len(request.input) > settings.max_input_items:
         message = f"The input has {len(request.input)} items, {settings.max_input_items} are allowed."
         raise ApiError(400, message, param="input", code="array_above_max_length")
-    return [_item(raw, f"input[{position}]") for position, raw in enumerate(request.input)]
+    return [_item(raw, f"input[{position}]", settings) for position, raw in enumerate(request.input)]
 
 
 def check_supported(request: CreateResponse) -> None:
@@ -84,20 +87,23 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 """Fields with the values that mean nothing special."""
 
 
-def _item(raw: msgspec.Raw, where: str) -> Item:
+def _item(raw: msgspec.Raw, where: str, settings: Settings) -> Item:
+    check_nesting(raw, where, settings)
     try:
         kind = _typed.decode(raw).type
         if kind == "message":
-            return _normal_message(_message.decode(raw), where)
+            easy = _message.decode(raw)
+            check_name(easy.id, f"{where}.id", settings)
+            return _normal_message(easy, where)
         if kind == "reasoning":
-            return _normal_reasoning(_reasoning.decode(raw))
+            item = _reasoning.decode(raw)
+            check_name(item.id, f"{where}.id", settings)
+            return _normal_reasoning(item)
     except msgspec.ValidationError as error:
-        _refuse(error, where)
-    except RecursionError:
-        raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
+        _refuse(error, where, raw)
     known = "'message', 'reasoning'"
     raise ApiError(
-        400, f"{where}.type is '{kind}', expected one of {known}.", param=f"{where}.type", code="invalid_value"
+        400, f"{where}.type is '{shown(kind)}', expected one of {known}.", param=f"{where}.type", code="invalid_value"
     )
 
 
@@ -132,27 +138,37 @@ def _user_message(text: str) -> Message:
 
 
 _WHERE = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
-_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
-_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
+_SOME_KEY = "[...]"  # how msgspec names a value of an object with free keys
 
 
-def _refuse(error: msgspec.ValidationError, prefix: str = "") -> NoReturn:
-    """Turns msgspec's message into OpenAI's envelope: the path becomes `param`."""
+def _refuse(error: msgspec.ValidationError, prefix: str, body: bytes | msgspec.Raw) -> NoReturn:
+    """Turns msgspec's message about `body`, which is at `prefix`, into OpenAI's envelope: the path becomes `param`."""
     text = str(error)
-    found = _WHERE.search(text)
+    unknown = _UNKNOWN.fullmatch(text)
+    found = None if unknown and unknown["name"] in msgspec.json.decode(body) else _WHERE.search(text)
     path = found["path"] if found else ""
     reason = text[: found.start()] if found else text
     code = "invalid_value" if "Expected `" not in text or "`, got" not in text else "invalid_type"
-    if field := _UNKNOWN.search(reason):
-        path, code = _join(path, field["name"]), "unknown_parameter"
-    elif field := _MISSING.search(reason):
-        path, code = _join(path, field["name"]), "missing_required_parameter"
-    param = _join(prefix, path)
+    if unknown := _UNKNOWN.fullmatch(reason):
+        path, code = _member(path, unknown["name"]), "unknown_parameter"
+    elif missing := _MISSING.fullmatch(reason):
+        path, code = _member(path, missing["name"]), "missing_required_parameter"
+    elif path.endswith(_SOME_KEY):
+        path = _first_that_is_no_string(path.removesuffix(_SOME_KEY), body)
+    param = prefix + path if path.startswith("[") or not prefix or not path else f"{prefix}.{path}"
     where = f"{param}: " if param else ""
-    raise ApiError(400, f"{where}{reason}.", param=param or None, code=code) from None
+    raise ApiError(400, f"{where}{shown(reason)}.", param=param or None, code=code) from None
 
 
-def _join(prefix: str, path: str) -> str:
-    if not prefix or not path or path.startswith("["):
-        return prefix + path
-    return f"{prefix}.{path}"
+def _member(path: str, name: str) -> str:
+    """The path of a value in the object at `path`; that of the object where the name is too long to repeat."""
+    return join(path, name).removeprefix(".") if shown(name) == name else path
+
+
+def _first_that_is_no_string(path: str, body: bytes | msgspec.Raw) -> str:
+    """The path of the value that made msgspec refuse the object of strings at `path`, a field of `body`."""
+    values = msgspec.json.decode(body).get(path)
+    wrong = next((key for key, value in values.items() if not isinstance(value, str)), None) if values else None
+    return path if wrong is None else _member(path, wrong)

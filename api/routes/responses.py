@@ -11,6 +11,7 @@ from api.cancellation import cancel
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error
 from api.follower import ResponseGone
+from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
 from api.validation import check_supported, decode_input, decode_request
 from shared.redis import event_log, records
@@ -28,12 +29,13 @@ routes = web.RouteTableDef()
 @routes.post("/v1/responses")
 async def create_response(request: web.Request) -> web.StreamResponse:
     encoded = await request.read()
-    body = decode_request(encoded)
+    body = decode_request(encoded, request.app[SETTINGS])
     check_supported(body)
     items = decode_input(body, request.app[SETTINGS])
     creation, streams = request.app[CREATION], request.app[STREAMS]
     draft = await creation.draft(body, items, OWNER)
     response = draft.record.response
+    request[RESPONSE_ID] = response.id
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
     async with channel as subscription:
         earlier = await creation.create(draft, _idempotency(request, encoded, response))
@@ -103,7 +105,7 @@ async def list_input_items(request: web.Request) -> web.Response:
 
 @routes.post("/v1/responses/input_tokens")
 async def count_input_tokens(request: web.Request) -> web.Response:
-    body = decode_request(await request.read())
+    body = decode_request(await request.read(), request.app[SETTINGS])
     check_supported(body)
     items = decode_input(body, request.app[SETTINGS])
     tokens = await request.app[CREATION].count(body, items, OWNER)

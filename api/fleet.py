@@ -8,8 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.errors import ApiError, unavailable
-from api.limits import shown
+from api.errors import ApiError, shown, unavailable
 from shared.redis import registry
 from shared.schema.models import Model, ModelCard
 from shared.similar import closest

@@ -25,7 +25,6 @@ NAMES = (
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SHOWN = 100  # characters of a value that an error repeats
 
 
 def check_limits(request: CreateResponse, settings: Settings) -> None:
@@ -69,11 +68,6 @@ def check_nesting(raw: msgspec.Raw, where: str, settings: Settings) -> None:
 def join(where: str, key: str) -> str:
     """The path of a value in an object."""
     return f"{where}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{where}[{json.dumps(key, ensure_ascii=False)}]"
-
-
-def shown(value: str) -> str:
-    """A value as an error repeats it: not longer than a line."""
-    return value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
 
 
 def _check_length(value: str, where: str, limit: int) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from redis.exceptions import RedisError
 
-from api.errors import ApiError, server_error, unavailable
+from api.errors import ApiError, server_error, shown, unavailable
 from shared.schema.ids import new_id
 
 log = structlog.get_logger()
@@ -80,6 +80,10 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     except RedisError as error:
         log.error("redis_failed", path=_path(request), error=str(error))
         return unavailable("The state store does not answer.", code="redis_unreachable").response()
+    except web.RequestPayloadError as error:  # a wrong Content-Encoding, chunks that are none
+        answer = ApiError(400, f"The body cannot be read: {_cause(error)}.", code="invalid_body").response()
+        answer.force_close()  # nobody knows where the next request begins
+        return answer
     except ConnectionResetError:
         raise  # the client has left
     except Exception:
@@ -87,12 +91,19 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         return server_error("The server met an unexpected error.").response()
 
 
+def _cause(error: BaseException) -> str:
+    """The innermost reason in one line: aiohttp wraps it in others that say nothing."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return shown(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
+
+
 def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:
     if error.status == 404:
-        return ApiError(404, f"Unknown path: {request.method} {request.path}.", code="unknown_url")
+        return ApiError(404, f"Unknown path: {request.method} {shown(request.path)}.", code="unknown_url")
     if error.status == 405:
         allowed = error.headers.get("Allow", "")
-        message = f"{request.method} is not allowed for {request.path}. Allowed: {allowed}."
+        message = f"{request.method} is not allowed for {shown(request.path)}. Allowed: {allowed}."
         return ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
     if error.status == 413:
         return ApiError(413, "The body is larger than this server allows.", code="body_too_large")

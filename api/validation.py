@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from api.errors import ApiError
-from api.limits import check_limits, check_name, check_nesting, join, shown
+from api.errors import ApiError, shown
+from api.limits import check_limits, check_name, check_nesting, join
 from shared.schema.content import InputText, MessagePart, OutputText
 from shared.schema.ids import new_id
 from shared.schema.items import EasyMessage, Item, Message, Reasoning, ReasoningInput
@@ -18,6 +18,7 @@ from shared.settings import Settings
 _request = msgspec.json.Decoder(CreateResponse)
 _message = msgspec.json.Decoder(EasyMessage)
 _reasoning = msgspec.json.Decoder(ReasoningInput)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Typed(msgspec.Struct):
@@ -101,6 +102,10 @@ def _item(raw: msgspec.Raw, where: str, settings: Settings) -> Item:
             return _normal_reasoning(item)
     except msgspec.ValidationError as error:
         _refuse(error, where, raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # what was kept raw is read here for the first time
+        raise ApiError(400, f"{where} is not valid JSON: {error}.", param=where, code="invalid_json") from None
+    except RecursionError:
+        raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
     known = "'message', 'reasoning'"
     raise ApiError(
         400, f"{where}.type is '{shown(kind)}', expected one of {known}.", param=f"{where}.type", code="invalid_value"
@@ -147,7 +152,7 @@ def _refuse(error: msgspec.ValidationError, prefix: str, body: bytes | msgspec.R
     """Turns msgspec's message about `body`, which is at `prefix`, into OpenAI's envelope: the path becomes `param`."""
     text = str(error)
     unknown = _UNKNOWN.fullmatch(text)
-    found = None if unknown and unknown["name"] in msgspec.json.decode(body) else _WHERE.search(text)
+    found = None if unknown and unknown["name"] in _members(body) else _WHERE.search(text)
     path = found["path"] if found else ""
     reason = text[: found.start()] if found else text
     code = "invalid_value" if "Expected `" not in text or "`, got" not in text else "invalid_type"
@@ -169,6 +174,14 @@ def _member(path: str, name: str) -> str:
 
 def _first_that_is_no_string(path: str, body: bytes | msgspec.Raw) -> str:
     """The path of the value that made msgspec refuse the object of strings at `path`, a field of `body`."""
-    values = msgspec.json.decode(body).get(path)
-    wrong = next((key for key, value in values.items() if not isinstance(value, str)), None) if values else None
+    values = _members(_members(body).get(path, b"{}"))
+    wrong = next((key for key, value in values.items() if not bytes(value).startswith(b'"')), None)
     return path if wrong is None else _member(path, wrong)
+
+
+def _members(value: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of an object; none where it cannot be read to its end: msgspec stopped before."""
+    try:
+        return _object.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from api.cancellation import cancel
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
-from api.errors import ApiError, response_not_found, server_error
+from api.errors import ApiError, response_not_found, server_error, shown
 from api.follower import ResponseGone
 from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
@@ -179,7 +179,7 @@ def _result(encoded: bytes) -> web.Response:
 def _flag(request: web.Request, name: str) -> bool:
     value = request.query.get(name, "false").lower()
     if value not in ("true", "false", "1", "0"):
-        raise ApiError(400, f"{name} is '{value}', expected true or false.", param=name, code="invalid_value")
+        raise ApiError(400, f"{name} is '{shown(value)}', expected true or false.", param=name, code="invalid_value")
     return value in ("true", "1")
 
 
@@ -188,5 +188,5 @@ def _starting_after(request: web.Request) -> int:
     try:
         return max(int(value), -1)
     except ValueError:
-        message = f"starting_after is '{value}', expected the sequence_number of an event."
+        message = f"starting_after is '{shown(value)}', expected the sequence_number of an event."
         raise ApiError(400, message, param="starting_after", code="invalid_value") from None

@@ -52,7 +52,7 @@ class Creation:
         self._redis = redis
         self._fleet = fleet
         self._settings = settings
-        self._sealer = sealer_of(settings.encryption_key)
+        self.sealer = sealer_of(settings.encryption_key)
 
     async def draft(self, request: CreateResponse, owner: str) -> Draft:
         """Reads the input and checks what needs Redis or a worker. Raises ApiError."""
@@ -65,7 +65,7 @@ class Creation:
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
             )
         size = text_bytes(items) + chain.bytes
-        await self._check_size(request, items, chain.ids, card, size)
+        await self._check_size(request, items, chain.ids, card, size, owner)
         response = self._response(request, response_id)
         record = Record(
             response=response,
@@ -117,7 +117,7 @@ class Creation:
         return Chain([*parent.ancestors, parent_id], parent.context_bytes)
 
     async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
-        reader = ItemReader(response_id, owner, self._sealer, self._settings.max_input_items)
+        reader = ItemReader(response_id, owner, self.sealer, self._settings.max_input_items)
         return await resolve(self._redis, reader.read(request), owner)
 
     async def count(self, request: CreateResponse, owner: str) -> int:
@@ -125,17 +125,17 @@ class Creation:
         items = await self._items(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
         ancestors = await self._ancestors(request, owner)
-        return (await self._measure(request, items, ancestors.ids, card)).tokens
+        return (await self._measure(request, items, ancestors.ids, card, owner)).tokens
 
     async def _check_size(
-        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard, size: int
+        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard, size: int, owner: str
     ) -> None:
         """A token is at least a byte, so what is short in bytes fits; what is long is measured by a worker."""
         bound = size + len((request.instructions or "").encode()) + TEMPLATE_BYTES
         bound += ITEM_BYTES * (len(items) + 2 * len(ancestors))
         if bound < card.context_length:
             return
-        answer = await self._measure(request, items, ancestors, card)
+        answer = await self._measure(request, items, ancestors, card, owner)
         if answer.tokens >= answer.context_length:
             message = (
                 f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
@@ -144,10 +144,11 @@ class Creation:
             raise ApiError(400, message, param="input", code="context_length_exceeded")
 
     async def _measure(
-        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard
+        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard, owner: str
     ) -> counting.Answer:
         question = counting.Question(
             ancestors=ancestors,
+            owner=owner,
             input=items,
             instructions=request.instructions,
             effort=request.reasoning.effort if request.reasoning else None,
@@ -164,7 +165,7 @@ class Creation:
     def _generation(self, request: CreateResponse, card: ModelCard) -> Generation:
         include = request.include or []
         if ENCRYPTED_REASONING in include:
-            require_sealer(self._sealer, f"include[{include.index(ENCRYPTED_REASONING)}]")
+            require_sealer(self.sealer, f"include[{include.index(ENCRYPTED_REASONING)}]")
         logprobs = LOGPROBS in include or bool(request.top_logprobs)
         return Generation(
             model=card.id,
@@ -173,7 +174,14 @@ class Creation:
             logprobs=(request.top_logprobs or 0) if logprobs else None,
             encrypt_reasoning=ENCRYPTED_REASONING in include,
             truncate=request.truncation == "auto",
+            compact_threshold=self._compact_threshold(request),
         )
+
+    def _compact_threshold(self, request: CreateResponse) -> int | None:
+        if not request.context_management:
+            return None
+        require_sealer(self.sealer, "context_management")
+        return request.context_management[0].compact_threshold
 
     def _response(self, request: CreateResponse, response_id: str) -> Response:
         settings, reasoning = self._settings, request.reasoning

@@ -20,6 +20,7 @@ class Question(Struct, kw_only=True):
     """A conversation to be measured: stored ancestors by id, then the new items."""
 
     ancestors: list[str]
+    owner: str
     input: list[Item]
     instructions: str | None
     effort: str | None

@@ -57,9 +57,13 @@ class Settings:
     job_timeout_seconds: float = 3600.0
     drain_seconds: float = 20.0
 
+    # secrets
+    encryption_key: str = ""  # seals reasoning and compacted context; the same everywhere; `up` makes its own
+
     # the front end
     max_body_bytes: int = 8 * 1024 * 1024
     max_input_items: int = 4096
+    wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event
     follower_buffer_events: int = 2048  # a slower reader is served from the log

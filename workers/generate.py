@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 from redis.asyncio import Redis
 
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
-from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
+from shared.schema.content import text_of
+from shared.schema.items import Message
+from shared.sealing import COMPACTION, REASONING, Sealer
 from shared.settings import Settings
-from workers.dialects.base import Parser
+from workers.conversation import (
+    AnyItem,
+    conversation,
+    request_for_summary,
+    room_for_prompt,
+    split_before_last_question,
+    summary_message,
+    write,
+)
 from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.generation import Generation
 from workers.lease import Leases
 from workers.models import LoadedModel, Models
 from workers.outbox import Outbox, Stream
-from workers.prompt import Prompt, conversation
+from workers.prompt import Prompt
+from workers.reader import Counts, Reader
 from workers.template import TemplateError
 
 log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
+SUMMARY_TOKENS = 1024  # a compaction has at most
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
 
 
@@ -37,6 +50,7 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
 
 
 class LeaseLost(Exception):
@@ -50,12 +64,14 @@ class Job:
         self._services = services
         self._context = context
         self._response = context.response
-        self._emitter = Emitter.restore(context.response, log, obfuscate=context.generation.obfuscate)
+        self._emitter = Emitter.restore(
+            context.response, log, obfuscate=context.generation.obfuscate, seal=_reasoning_seal(services, context)
+        )
         self._stream = Stream(services.outbox, context.response.id, token, len(log), self._abort)
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
-        self._counts = _Counts()
+        self._counts = Counts()
         services.leases.on_abort(context.response.id, self._abort)
 
     @property
@@ -108,7 +124,7 @@ class Job:
             if queued:
                 await records.start(self._services.redis, self._response, self._token)
             async with self._services.models.use(self._context.generation.model) as model:
-                prompt = self._write_prompt(model)
+                prompt = await self._write_prompt(model)
                 generation = model.engine.generate(self._request(prompt))
                 finish = await self._relay(generation, model, prompt)
         usage = self._counts.usage()
@@ -117,56 +133,93 @@ class Job:
         else:
             self._emitter.complete(usage)
 
-    def _write_prompt(self, model: LoadedModel) -> Prompt:
-        items = conversation(self._context)
-        return model.prompter.write(self._response.instructions, items, self._context.generation.effort)
+    async def _write_prompt(self, model: LoadedModel) -> Prompt:
+        context, generation, response = self._context, self._context.generation, self._response
+        items: Sequence[AnyItem] = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
+        prompt = write(model.prompter, response.instructions, items, generation.effort)
+        threshold = generation.compact_threshold
+        if threshold is not None and len(prompt.tokens) > threshold:
+            items = await self._compact(model, items)
+            prompt = write(model.prompter, response.instructions, items, generation.effort)
+        if not generation.truncate:
+            return prompt
+        room = room_for_prompt(model.engine.model.context_length, response.max_output_tokens)
+        return write(model.prompter, response.instructions, items, generation.effort, room=room)
+
+    async def _compact(self, model: LoadedModel, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
+        """Has the model summarise all but the last question; the summary goes out as an item of the response."""
+        sealer = self._services.sealer
+        earlier, question = split_before_last_question(items)
+        if not earlier or sealer is None:
+            return items
+        self._emitter.compacting()
+        self._stream.send(self._emitter.take())
+        length = model.engine.model.context_length
+        prompt = write(
+            model.prompter,
+            self._response.instructions,
+            [*earlier, request_for_summary()],
+            "none",
+            room=room_for_prompt(length, SUMMARY_TOKENS),
+        )
+        summary = await self._summarise(model, prompt)
+        self._emitter.compaction(sealer.seal(summary, owner=self._context.owner, purpose=COMPACTION))
+        self._stream.send(self._emitter.take())
+        return [summary_message(summary), *question]
+
+    async def _summarise(self, model: LoadedModel, prompt: Prompt) -> str:
+        """The model's answer to `prompt`, without its reasoning, as one text; its tokens are counted."""
+        scratch = Emitter(msgspec.structs.replace(self._response, output=[]), 0)
+        parser = model.prompter.dialect.parser(prompt.text)
+        reader = Reader(model.engine, parser, scratch, self._counts)
+        request = GenerationRequest(
+            id=self._response.id, tokens=prompt.tokens, sampling=self._sampling(), max_tokens=SUMMARY_TOKENS
+        )
+        await self._read_all(model.engine.generate(request), reader, prompt)
+        scratch.close()
+        messages = (item for item in scratch.response.output if isinstance(item, Message))
+        return "\n".join(text_of(part) for message in messages for part in message.content)
 
     def _request(self, prompt: Prompt) -> GenerationRequest:
-        settings, response = self._services.settings, self._response
+        response = self._response
         return GenerationRequest(
             id=response.id,
             tokens=prompt.tokens,
-            sampling=Sampling(
-                temperature=response.temperature,
-                top_p=response.top_p,
-                top_k=settings.top_k,
-                min_p=settings.min_p,
-                seed=self._context.generation.seed,
-            ),
+            sampling=self._sampling(),
             max_tokens=response.max_output_tokens,
+        )
+
+    def _sampling(self) -> Sampling:
+        settings, response, generation = self._services.settings, self._response, self._context.generation
+        return Sampling(
+            temperature=response.temperature,
+            top_p=response.top_p,
+            top_k=settings.top_k,
+            min_p=settings.min_p,
+            seed=generation.seed,
+            top_logprobs=generation.logprobs,
         )
 
     async def _relay(self, generation: Generation, model: LoadedModel, prompt: Prompt) -> FinishReason:
         """Passes every chunk on as events; returns how the generation ended."""
         parser = model.prompter.dialect.parser(prompt.text)
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        counts = self._counts
-        counts.input = len(prompt.tokens)
+        reader = Reader(model.engine, parser, self._emitter, self._counts)
+        return await self._read_all(generation, reader, prompt, send=True)
+
+    async def _read_all(
+        self, generation: Generation, reader: Reader, prompt: Prompt, *, send: bool = False
+    ) -> FinishReason:
+        counts, cached_before = self._counts, self._counts.cached
+        counts.input += len(prompt.tokens)
         finish: FinishReason = "stop"
         async for chunk in generation:
-            counts.cached = generation.cached_tokens
-            for token in chunk.tokens:
-                self._read(parser, decode(model.engine.piece(token)))
-            counts.output += chunk.stop_token is not None
-            self._stream.send(self._emitter.take())
+            counts.cached = cached_before + generation.cached_tokens
+            reader.read(chunk)
+            if send:
+                self._stream.send(self._emitter.take())
             finish = chunk.finish or finish
-        self._emit(parser, decode(b"", True), last=True)
+        reader.finish()
         return finish
-
-    def _read(self, parser: Parser, text: str) -> None:
-        """One token of output: its text to the emitter, itself to the counts (a marker counts as reasoning)."""
-        before = parser.reasoning
-        self._emit(parser, text, last=False)
-        self._counts.output += 1
-        self._counts.reasoning += before or parser.reasoning
-
-    def _emit(self, parser: Parser, text: str, *, last: bool) -> None:
-        pieces = parser.feed(text)
-        for piece in [*pieces, *parser.finish()] if last else pieces:
-            if piece.kind == "reasoning":
-                self._emitter.reasoning(piece.text)
-            else:
-                self._emitter.text(piece.text)
 
     def _abort(self, outcome: int) -> None:
         if self._task and not self._task.done() and self._aborted is None:
@@ -191,25 +244,6 @@ class Job:
             raise LeaseLost
 
 
-@dataclass(slots=True)
-class _Counts:
-    input: int = 0
-    cached: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-    def usage(self) -> Usage:
-        return Usage(
-            input_tokens=self.input,
-            input_tokens_details=InputTokensDetails(
-                cached_tokens=self.cached, cache_write_tokens=self.input - self.cached
-            ),
-            output_tokens=self.output,
-            output_tokens_details=OutputTokensDetails(reasoning_tokens=self.reasoning),
-            total_tokens=self.input + self.output,
-        )
-
-
 async def run_response(services: Services, response_id: str, job_try: int) -> None:
     """Generates one response to its end. Raises LeaseLost."""
     context = await records.read_context(services.redis, response_id)
@@ -225,6 +259,14 @@ async def run_response(services: Services, response_id: str, job_try: int) -> No
         await job.finish()
     else:
         await job.run()
+
+
+def _reasoning_seal(services: Services, context: records.Context) -> Callable[[str], str] | None:
+    """What encrypts reasoning for its owner, where the request asked for it."""
+    sealer = services.sealer
+    if sealer is None or not context.generation.encrypt_reasoning:
+        return None
+    return lambda text: sealer.seal(text, owner=context.owner, purpose=REASONING)
 
 
 def _too_long(error: PromptTooLong) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import UnsetType
 
-from shared.redis.records import Context, Turn
 from shared.schema.content import InputText, text_of
 from shared.schema.items import (
+    Compaction,
     CustomToolCall,
     CustomToolCallOutput,
     FunctionCall,
@@ -92,6 +92,8 @@ def to_messages(instructions: str | None, items: Iterable[Item | OutputItem], to
         elif isinstance(item, FunctionCallOutput | CustomToolCallOutput):
             messages += said.take()
             messages.append(output(item.call_id, names.get(item.call_id, "unknown"), _output_text(item.output)))
+        elif isinstance(item, Compaction):
+            raise ValueError("a compaction is opened by workers.conversation before it gets here")
         elif item.role == "assistant":
             said.text.append(_text(item))
         else:
@@ -136,16 +138,3 @@ def _arguments(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {INPUT: text}
-
-
-def conversation(context: Context) -> Iterable[Item | OutputItem]:
-    """Every item of a chain in order: each turn's input and output, then the response's own input."""
-    for turn in context.ancestors:
-        yield from turn_items(turn)
-    yield from context.input
-
-
-def turn_items(turn: Turn) -> Iterable[Item | OutputItem]:
-    """What one response took in, then what it put out."""
-    yield from turn.input
-    yield from turn.output

@@ -20,9 +20,12 @@ class Question(Struct, kw_only=True):
     """A conversation to be measured: stored ancestors by id, then the new items."""
 
     ancestors: list[str]
+    owner: str
     input: list[Item]
     instructions: str | None
     effort: str | None
+    truncate: bool = False
+    max_output_tokens: int | None = None
 
 
 class Answer(Struct, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 SummaryStyle = Literal["auto", "concise", "detailed"]
 
 MetadataKey = Annotated[str, Meta(max_length=64)]
@@ -31,6 +31,23 @@ class TextFormat(Struct, kw_only=True):
 class TextOptions(Struct, kw_only=True):
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ContextManagement(Struct, kw_only=True):
+    """Summarise the conversation first when its prompt has more than `compact_threshold` tokens."""
+
+    type: Literal["compaction"]
+    compact_threshold: Annotated[int, Meta(ge=1)] | None = None
+
+
+class CompactRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/responses/compact`."""
+
+    model: str | None = None
+    input: str | list[Raw] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
 
 
 class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +75,7 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     tools: list[Raw] | None = None
     tool_choice: Any = None
     truncation: Literal["auto", "disabled"] | None = None
-    context_management: list[Raw] | None = None
+    context_management: Annotated[list[ContextManagement], Meta(max_length=1)] | None = None
     service_tier: str | None = None
     prompt: dict[str, Any] | None = None
     prompt_cache_key: str | None = None

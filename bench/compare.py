@@ -18,11 +18,10 @@ if __package__ in (None, ""):  # run as a file
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import click
-from rich.console import Console
 
 from bench import wire
 from bench.load import Clients, Post, clients
-from bench.report import Report
+from bench.report import Report, console_of_width
 from bench.wire import Stream
 from bench.words import Writer
 
@@ -78,7 +77,7 @@ def main(
     path: Path | None,
 ) -> None:
     """Compare two servers under the same load."""
-    console = Console()
+    console = console_of_width()
     report = Report(console)
     pair = (Server("ours", ours, model_ours, key_ours), Server("peer", peer, model_peer, key_peer))
     with clients() as load:

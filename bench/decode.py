@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import cycle, islice
+from math import isnan
 from statistics import median
 
 from bench import wire
@@ -50,7 +51,10 @@ def _through_http(plan: Plan, stack: Stack, clients: Clients, streams: int, toke
     answers = clients.ask(plan.post(stack.url, plan.texts(streams), tokens))
     seen = [wire.read(one) for one in answers.connections]
     wire.check(seen)
-    return wire.rate(seen)
+    rate = wire.rate(seen)
+    if isnan(rate):
+        raise RuntimeError("the streams never ran all at once: the answers are too short for this machine")
+    return rate
 
 
 def _in_a_loop(plan: Plan, native: Native, streams: int, tokens: int, sampler: str) -> float:

@@ -63,6 +63,7 @@ class Settings:
     # the front end
     max_body_bytes: int = 8 * 1024 * 1024
     max_input_items: int = 4096
+    hosted_tools: str = "ignore"  # or refuse: tools that only OpenAI hosts, such as web_search
     wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from shared.redis.records import Turn
 from shared.schema.content import InputText
-from shared.schema.items import Compaction, Item, Message, OutputItem
+from shared.schema.items import Compaction, FunctionCall, Item, Message, OutputItem
 from shared.sealing import COMPACTION, Sealer
 from shared.summary import SUMMARY_INTRODUCTION, SUMMARY_REQUEST
+from workers.dialects.toolbox import Toolbox
 from workers.prompt import Prompt, Prompter
 from workers.truncation import truncate
 
@@ -23,7 +24,7 @@ def conversation(ancestors: Iterable[Turn], new: Sequence[Item], sealer: Sealer 
     for turn in ancestors:
         items += _turn_items(turn)
     items += new
-    return [_readable(item, sealer, owner) for item in _after_last_compaction(items)]
+    return [_readable(item, sealer, owner) for item in _after_last_compaction(items) if not _is_cut_call(item)]
 
 
 def write(
@@ -31,6 +32,7 @@ def write(
     instructions: str | None,
     items: Sequence[AnyItem],
     effort: str | None,
+    tools: Toolbox | None = None,
     *,
     room: int | None = None,
 ) -> Prompt:
@@ -40,12 +42,12 @@ def write(
     """
 
     def fits(rest: Sequence[AnyItem]) -> bool:
-        return room is None or len(prompter.write(instructions, rest, effort).tokens) <= room
+        return room is None or len(prompter.write(instructions, rest, effort, tools).tokens) <= room
 
-    whole = prompter.write(instructions, items, effort)
+    whole = prompter.write(instructions, items, effort, tools)
     if room is None or len(whole.tokens) <= room:
         return whole
-    return prompter.write(instructions, truncate(items, fits), effort)
+    return prompter.write(instructions, truncate(items, fits), effort, tools)
 
 
 def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:
@@ -85,6 +87,11 @@ def _turn_items(turn: Turn) -> list[AnyItem]:
 def _after_last_compaction(items: Sequence[AnyItem]) -> Sequence[AnyItem]:
     positions = [n for n, item in enumerate(items) if isinstance(item, Compaction)]
     return items[positions[-1] :] if positions else items
+
+
+def _is_cut_call(item: AnyItem) -> bool:
+    """A call that was cut by the token limit: nobody answers it, and no template could show it."""
+    return isinstance(item, FunctionCall) and item.status == "incomplete"
 
 
 def _readable(item: AnyItem, sealer: Sealer | None, owner: str) -> AnyItem:

@@ -6,6 +6,7 @@ import msgspec
 
 from shared.redis import counting, records
 from workers.conversation import conversation, room_for_prompt, write
+from workers.dialects.toolbox import Toolbox
 from workers.engine.core import ModelLoadError
 from workers.generate import Services
 from workers.template import TemplateError
@@ -17,10 +18,11 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
     turns = await records.read_turns(services.redis, question.ancestors)
     try:
         items = conversation(turns, question.input, services.sealer, question.owner)
+        tools = Toolbox(question.tools) if question.tool_choice != "none" else None
         async with services.models.use(model) as loaded:
             length = loaded.engine.model.context_length
             room = room_for_prompt(length, question.max_output_tokens) if question.truncate else None
-            prompt = write(loaded.prompter, question.instructions, items, question.effort, room=room)
+            prompt = write(loaded.prompter, question.instructions, items, question.effort, tools, room=room)
         answer = counting.Answer(tokens=len(prompt.tokens), context_length=length)
     except (TemplateError, ModelLoadError) as error:
         answer = counting.Answer(error=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import structlog
@@ -25,6 +26,7 @@ from workers.conversation import (
     summary_message,
     write,
 )
+from workers.dialects.toolbox import Toolbox
 from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.generation import Generation
 from workers.lease import Leases
@@ -32,6 +34,7 @@ from workers.models import LoadedModel, Models
 from workers.outbox import Outbox, Stream
 from workers.prompt import Prompt
 from workers.reader import Counts, Reader
+from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.template import TemplateError
 
 log = structlog.get_logger()
@@ -65,13 +68,18 @@ class Job:
         self._context = context
         self._response = context.response
         self._emitter = Emitter.restore(
-            context.response, log, obfuscate=context.generation.obfuscate, seal=_reasoning_seal(services, context)
+            context.response,
+            log,
+            obfuscate=context.generation.obfuscate,
+            seal=_reasoning_seal(services, context),
+            summarise=_summariser(context.generation.summary),
         )
         self._stream = Stream(services.outbox, context.response.id, token, len(log), self._abort)
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
         self._counts = Counts()
+        self._tools = Toolbox(context.response.tools)
         services.leases.on_abort(context.response.id, self._abort)
 
     @property
@@ -136,15 +144,20 @@ class Job:
     async def _write_prompt(self, model: LoadedModel) -> Prompt:
         context, generation, response = self._context, self._context.generation, self._response
         items: Sequence[AnyItem] = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
-        prompt = write(model.prompter, response.instructions, items, generation.effort)
+        tools = self._callable()
+        prompt = write(model.prompter, response.instructions, items, generation.effort, tools)
         threshold = generation.compact_threshold
         if threshold is not None and len(prompt.tokens) > threshold:
             items = await self._compact(model, items)
-            prompt = write(model.prompter, response.instructions, items, generation.effort)
+            prompt = write(model.prompter, response.instructions, items, generation.effort, tools)
         if not generation.truncate:
             return prompt
         room = room_for_prompt(model.engine.model.context_length, response.max_output_tokens)
-        return write(model.prompter, response.instructions, items, generation.effort, room=room)
+        return write(model.prompter, response.instructions, items, generation.effort, tools, room=room)
+
+    def _callable(self) -> Toolbox | None:
+        """The tools that may be called now."""
+        return self._tools if self._tools and self._response.tool_choice != "none" else None
 
     async def _compact(self, model: LoadedModel, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
         """Has the model summarise all but the last question; the summary goes out as an item of the response."""
@@ -202,8 +215,8 @@ class Job:
 
     async def _relay(self, generation: Generation, model: LoadedModel, prompt: Prompt) -> FinishReason:
         """Passes every chunk on as events; returns how the generation ended."""
-        parser = model.prompter.dialect.parser(prompt.text)
-        reader = Reader(model.engine, parser, self._emitter, self._counts)
+        parser = model.prompter.dialect.parser(prompt.text, self._callable())
+        reader = Reader(model.engine, parser, self._emitter, self._counts, self._tools)
         return await self._read_all(generation, reader, prompt, send=True)
 
     async def _read_all(
@@ -267,6 +280,10 @@ def _reasoning_seal(services: Services, context: records.Context) -> Callable[[s
     if sealer is None or not context.generation.encrypt_reasoning:
         return None
     return lambda text: sealer.seal(text, owner=context.owner, purpose=REASONING)
+
+
+def _summariser(style: str | None) -> Callable[[str], str] | None:
+    return partial(summarise, sentences=SUMMARY_SENTENCES[style]) if style else None
 
 
 def _too_long(error: PromptTooLong) -> str:

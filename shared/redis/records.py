@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -24,6 +24,7 @@ class Generation(Struct, kw_only=True):
     logprobs: int | None = None  # how many alternatives of each token; None: no logprobs
     encrypt_reasoning: bool = False
     truncate: bool = False  # drop the oldest items where the context is too small
+    summary: Literal["auto", "concise", "detailed"] | None = None  # of the reasoning
     compact_threshold: int | None = None  # tokens of prompt beyond which the conversation is summarised first
 
 
@@ -45,6 +46,7 @@ class Parent(Struct, kw_only=True):
     owner: str
     ancestors: list[str]
     context_bytes: int
+    output: list[OutputItem]
 
 
 class Turn(Struct, kw_only=True):
@@ -149,7 +151,8 @@ async def create(
 
 async def read_parent(redis: Redis, response_id: str) -> Parent | None:
     """What chaining needs to know of a response; None when there is no such record."""
-    status, owner, ancestors, size = await _hmget(redis, response_id, "status", "owner", "ancestors", "context_bytes")
+    fields = ("status", "owner", "ancestors", "context_bytes", "response")
+    status, owner, ancestors, size, response = await _hmget(redis, response_id, *fields)
     if status is None or owner is None:
         return None
     return Parent(
@@ -157,6 +160,7 @@ async def read_parent(redis: Redis, response_id: str) -> Parent | None:
         owner=owner.decode(),
         ancestors=msgspec.json.decode(ancestors or b"[]", type=list[str]),
         context_bytes=int(size or 0),
+        output=_output.decode(response or b"{}").output,
     )
 
 

@@ -24,8 +24,22 @@ class StreamOptions(Struct, kw_only=True):
     include_obfuscation: bool | None = None
 
 
-class TextFormat(Struct, kw_only=True):
-    type: Literal["text", "json_schema", "json_object"] = "text"
+class PlainFormat(Struct, tag_field="type", tag="text", kw_only=True):
+    pass
+
+
+class JsonObjectFormat(Struct, tag_field="type", tag="json_object", kw_only=True):
+    pass
+
+
+class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema", kw_only=True):
+    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+TextFormat = PlainFormat | JsonObjectFormat | JsonSchemaFormat
 
 
 class TextOptions(Struct, kw_only=True):

@@ -128,6 +128,12 @@ def rate(streams: list[Stream]) -> float:
     return sum(stream.tokens_between(start, end) for stream in streams) / (end - start) if end > start else nan
 
 
+def throughput(streams: list[Stream]) -> float:
+    """Tokens per second from the first request to the last text, whether the streams ran at once or not."""
+    ends = [stream.text_times[-1][0] for stream in streams if stream.text_times]
+    return sum(s.tokens for s in streams) / (max(ends) - min(s.sent for s in streams)) if ends else nan
+
+
 def read(received: Received) -> Stream:
     """The stream in what came on a connection."""
     reader = _Reader()

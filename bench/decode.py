@@ -27,7 +27,7 @@ def run(plan: Plan, report: Report, stack: Stack, clients: Clients, native: Nati
             report.steps(f"decode, {streams} streams", plan.rounds * len(arms)) as step,
             report.watch(pids) as watch,
         ):
-            _through_http(plan, stack, clients, streams, 8)  # warm
+            clients.ask(plan.post(stack.url, plan.texts(streams), 8))  # warm
             for number in range(plan.rounds):
                 for arm in islice(cycle(arms), number % 3, number % 3 + 3):
                     time.sleep(plan.rest)

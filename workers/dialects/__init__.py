@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from workers.dialects import (
     command_r,
     deepseek,
@@ -21,29 +23,31 @@ from workers.dialects import (
 )
 from workers.dialects.base import Dialect
 
-FAMILIES = (
-    harmony,
-    gemma4,
-    seed_oss,
-    minimax,
-    kimi,
-    deepseek,
-    command_r,
-    glm,
-    qwen_xml,
-    granite,
-    mistral,
-    lfm2,
-    llama3,
-    hermes,
-    prompted,
+Detect = Callable[[str], Dialect | None]
+
+FAMILIES: tuple[Detect, ...] = (
+    harmony.detect,
+    gemma4.detect,
+    seed_oss.detect,
+    minimax.detect,
+    kimi.detect,
+    deepseek.detect,
+    command_r.detect,
+    glm.detect,
+    qwen_xml.detect,
+    granite.detect,
+    mistral.detect,
+    lfm2.detect,
+    llama3.detect,
+    hermes.detect,
+    prompted.detect,
 )
 """Every family in the order in which it is asked: one that a marker of its own gives away comes first."""
 
 
 def detect(template: str) -> Dialect:
     """The dialect of a chat template. A template of no known family gets the generic one."""
-    for family in FAMILIES:
-        if (dialect := family.detect(template)) is not None:
+    for detect_family in FAMILIES:
+        if (dialect := detect_family(template)) is not None:
             return dialect
     return prompted.generic(template)

@@ -250,34 +250,36 @@ class NamedArguments:
         self._emit = emit
         self._sure = sure
         self._keys: set[str] = set()
+        self._begun = False
         self._parts: list[str] = []
-        self._form = ValueForm.JSON
+        self.form = ValueForm.JSON  # of the value that is being read
 
     def begin(self, key: str, *, form: ValueForm | None = None) -> None:
         """The next value is `key`'s. `form`: what the format itself says of it."""
-        if key in self._keys:
+        if key in self._keys and not self._sure:
             raise ArgumentsBroken(f"{key} is given twice")
         self._keys.add(key)
         schema = self._schema(key)
-        self._form = form or value_form(schema, self._root)
+        self.form = form or value_form(schema, self._root)
         self._types = types_of(schema, self._root)
         self._parts = []
         if self._tool.custom:
             return
-        self._emit(("{" if len(self._keys) == 1 else ", ") + dump(key) + ": ")
-        if self._form is ValueForm.TEXT:
+        self._emit((", " if self._begun else "{") + dump(key) + ": ")
+        self._begun = True
+        if self.form is ValueForm.TEXT:
             self._emit('"')
 
     def feed(self, text: str) -> None:
         """More of the value."""
         if self._tool.custom:
             self._emit(text)
-        elif self._form is ValueForm.TEXT:
+        elif self.form is ValueForm.TEXT:
             self._emit(dump(text)[1:-1])
-        elif self._form is ValueForm.TEXT_OR_NULL and not "null".startswith("".join(self._parts) + text):
-            self._form = ValueForm.TEXT
+        elif self.form is ValueForm.TEXT_OR_NULL and not "null".startswith("".join(self._parts) + text):
+            self.form = ValueForm.TEXT
             self._emit('"' + dump("".join(self._parts) + text)[1:-1])
-        elif self._form is ValueForm.JSON and self._sure:
+        elif self.form is ValueForm.JSON and self._sure:
             self._emit(text)
         else:
             self._parts.append(text)
@@ -286,9 +288,9 @@ class NamedArguments:
         """The value is complete."""
         if self._tool.custom:
             return
-        if self._form is ValueForm.TEXT:
+        if self.form is ValueForm.TEXT:
             self._emit('"')
-        elif self._form is ValueForm.TEXT_OR_NULL:
+        elif self.form is ValueForm.TEXT_OR_NULL:
             text = "".join(self._parts)
             self._emit(text if text == "null" else dump(text))
         elif not self._sure:

@@ -246,6 +246,9 @@ class XmlParameters:
             ends = Markers(self.pad + self.value_end, self.value_end)
             yield from source.next_is(self.pad)
         arguments.begin(key[0].strip(), form=self._form(key[1]))
+        quoted = arguments.form is ValueForm.JSON and (yield from source.peek()) in ('"', "{", "[")
+        if quoted and not (yield from source.json_value(arguments.feed)):  # it may hold markers that end nothing
+            return False
         if (yield from source.until(ends, arguments.feed)) is None:
             return False
         arguments.end()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from workers.dialects.arguments import ValueForm, dump
 from workers.dialects.calls import Call, XmlParameters
-from workers.dialects.marked import MarkedDialect
+from workers.dialects.marked import MarkedDialect, thinking_switch
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Markers, Steps
 
@@ -123,9 +123,10 @@ DSML = DsmlCalls(
     repeated=False,
 )
 
+OFF = thinking_switch("thinking", "enable_thinking", default=False)  # the templates' default
 R1 = MarkedDialect(name="deepseek-r1", calls=DeepSeekCalls(fenced=True))
-V31 = MarkedDialect(name="deepseek-v3.1", calls=DeepSeekCalls(fenced=False), reasoning_end="</think>")
-V32 = MarkedDialect(name="deepseek-v3.2", calls=DSML, reasoning_end="</think>", calls_end_reasoning=True)
+V31 = MarkedDialect(name="deepseek-v3.1", calls=DeepSeekCalls(fenced=False), reasoning_end="</think>", variables=OFF)
+V32 = MarkedDialect(name="deepseek-v3.2", calls=DSML, reasoning_end="</think>", calls_end_reasoning=True, variables=OFF)
 
 
 def detect(template: str) -> MarkedDialect | None:

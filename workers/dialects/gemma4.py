@@ -16,6 +16,7 @@ from workers.dialects.arguments import (
     NamedArguments,
     ValueForm,
     dump,
+    parse_json,
     resolve,
     string_choices,
     value_form,
@@ -95,7 +96,7 @@ class Gemma4Calls:
             if key is None:
                 one = g.sequence(g.terminal("/[A-Za-z_][A-Za-z0-9_]{0,63}/"), g.text(":"), g.json(schema, root))
                 free = g.optional(g.sequence(one, g.any_number(g.sequence(g.text(","), one))))
-            elif tool.custom and g.has_custom_grammar(tool):
+            elif tool.grammar is not None:
                 custom = g.sequence(g.text(f"{key}:{QUOTE}"), g.custom_input(tool), g.text(QUOTE))
                 parameters.append((custom, required))
             else:
@@ -110,8 +111,17 @@ def _read_key(calls: Calls, emit: Emit) -> Steps[bool]:
         found = yield from source.until(_QUOTE, emit)
         yield from source.space()
         return bool(found) and (yield from source.next_is(":")) is not None
-    yield from source.next_is('"')
-    word = yield from source.word(Markers('":', ":"))
+    if (yield from source.peek()) == '"':
+        quoted: list[str] = []
+        if not (yield from source.json_value(quoted.append)):
+            return False
+        key = parse_json("".join(quoted))
+        if not isinstance(key, str):
+            return False
+        emit(key)
+        yield from source.space()
+        return (yield from source.next_is(":")) is not None
+    word = yield from source.word(Markers(":"))
     if word is None or not word[0].strip():
         return False
     emit(word[0].strip())

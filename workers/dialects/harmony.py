@@ -138,7 +138,7 @@ class HarmonyDialect:
 
     def grammar(self, builder: GrammarBuilder) -> str:
         g = builder
-        final = g.sequence(g.text(f"{CHANNEL}final{MESSAGE}"), g.answer())
+        final = g.sequence(g.text(f"{CHANNEL}final{MESSAGE}"), g.answer(without=_ENDS.texts))
         ways: list[str] = [] if g.must_call else [final]
         before: list[str] = (
             [g.sequence(g.text(f"{CHANNEL}analysis{MESSAGE}"), self._to_next(g))] if g.may_reason else []
@@ -155,7 +155,7 @@ class HarmonyDialect:
         return g.sequence(g.any_number(g.rule("before", g.either(before))), g.either(ways))
 
     def _to_next(self, g: GrammarBuilder) -> str:
-        return g.sequence(g.until(END), g.text(f"{START}assistant"))
+        return g.sequence(g.until(END, without=_ENDS.texts), g.text(f"{START}assistant"))
 
 
 def _with_preamble(message: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def read_object(
             given = True
             if not (yield from source.json_value(arguments.feed if arguments else early.append)):
                 return False
-        elif (before_name is not None and (yield from source.peek()) != '"') or not (yield from source.json_value(_ignore)):
+        elif (before_name is not None and (yield from source.peek()) != '"') or not (
+            yield from source.json_value(_ignore)
+        ):
             return False
         yield from source.space()
         after = yield from source.next_is(",", "}")

@@ -83,8 +83,8 @@ class PythonCalls:
         for key, schema, required in parameters_of(tool):
             if key is None:
                 continue  # Python has no way to write names that are not names
-            if tool.custom and g.has_custom_grammar(tool):
-                value = g.sequence(g.text('"'), g.custom_input(tool, quoted=True), g.text('"'))
+            if tool.grammar is not None:
+                value = g.custom_input(tool, quoted=True)
             elif types_of(schema, root) == {"boolean"} and "enum" not in schema and "const" not in schema:
                 value = g.either((g.text("True"), g.text("False")))
             else:

@@ -33,6 +33,9 @@ def thinking_switch(*names: str, default: bool = True) -> Variables:
     return variables
 
 
+DEFAULT_SWITCH = thinking_switch("enable_thinking", "thinking")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MarkedDialect:
     """A family, described by its markers."""
@@ -41,7 +44,7 @@ class MarkedDialect:
     calls: CallFormat
     think: tuple[str, str] = THINK
     reasons: bool = True  # whether the model may open reasoning of its own accord
-    variables: Variables = thinking_switch("enable_thinking", "thinking")
+    variables: Variables = DEFAULT_SWITCH
     reasoning_end: str = "\n</think>\n\n"
     calls_end_reasoning: bool = False  # a call's trigger also ends reasoning that was not closed
     wrap: tuple[str, str] | None = None  # markers round the answer
@@ -95,23 +98,24 @@ class MarkedDialect:
         if g.opening is Opening.ANSWER:
             return answer
         triggers = self.calls.triggers if self.calls_end_reasoning and g.tools else ()
-        reasoning = g.sequence(g.until(think_close, without=triggers), g.line_breaks())
+        reasoning = g.until(think_close, without=triggers)
         if g.opening is Opening.MAY_REASON:
-            reasoning = g.optional(g.sequence(g.text(think_open), reasoning))
+            before = g.optional(g.terminal(r"/\n{1,2}/"))
+            reasoning = g.optional(g.sequence(before, g.text(think_open), reasoning))
         return g.sequence(reasoning, answer)
 
     def _answer_rule(self, g: GrammarBuilder) -> str:
-        before, after = map(g.text, self.wrap or ("", ""))
+        before, after = (g.optional(g.text(marker)) for marker in self.wrap or ("", ""))
         begins = (self.think[0],) if g.opening is Opening.MAY_REASON else ()
         if not g.tools:
-            return g.sequence(before, g.answer(not_first=begins), after)
+            return g.sequence(g.line_breaks(), before, g.answer(not_first=begins), after)
         trigger = self.calls.triggers[0]
         section = self.calls.rule(g)
         if g.must_call:
-            return g.sequence(g.text(trigger), section)
+            return g.sequence(g.line_breaks(), g.text(trigger), section)
         words = g.sequence(before, g.answer(without=self.calls.triggers, not_first=begins), after)
         if g.format is not None:
-            return g.either((g.sequence(g.text(trigger), section), words))
+            return g.sequence(g.line_breaks(), g.either((g.sequence(g.text(trigger), section), words)))
         return g.either((g.sequence(g.until(trigger, without=self.calls.triggers, not_first=begins), section), words))
 
 

@@ -174,7 +174,8 @@ json_family(
 )  # fmt: skip
 json_family(
     "command-r", "CohereForAI-c4ai-command-r7b-12-2024-tool_use", "<|START_THINKING|><|END_THINKING|>",
-    '    {"tool_call_id": "0", "tool_name": "NAME", "parameters": {JSON}}', "<|START_ACTION|>[\n{}\n]<|END_ACTION|>", ",\n",
+    '    {"tool_call_id": "0", "tool_name": "NAME", "parameters": {JSON}}', "<|START_ACTION|>[\n{}\n]<|END_ACTION|>",
+    ",\n",
 )  # fmt: skip
 
 XML_ODD = '{"city": "Þórs\\"höfn\\\\ \\n<b>"}'
@@ -332,7 +333,10 @@ family(
         '<|tool_call>call:get_weather{"city": "Oslo", "days": 2}<tool_call|>',
         (call("get_weather", OSLO),),
     ),
-    custom=(f'<|tool_call>call:apply_patch{{input:<|"|>{PATCH_TEXT}<|"|>}}<tool_call|>', (call("apply_patch", PATCH_TEXT),)),
+    custom=(
+        f'<|tool_call>call:apply_patch{{input:<|"|>{PATCH_TEXT}<|"|>}}<tool_call|>',
+        (call("apply_patch", PATCH_TEXT),),
+    ),
     unknown_tool=("<|tool_call>call:rm{}<tool_call|>", (text("<|tool_call>call:rm{}<tool_call|>"),)),
     broken=("<|tool_call>call:now{a:}<tool_call|>", (text("<|tool_call>call:now{a:}<tool_call|>"),)),
 )  # fmt: skip
@@ -392,7 +396,8 @@ family(
         (call("get_weather", OSLO),),
     ),
     recipient_after_role=(
-        f"<|channel|>analysis<|message|>Hm.{NEXT} to=functions.now<|channel|>commentary <|constrain|>json<|message|>{{}}",
+        f"<|channel|>analysis<|message|>Hm.{NEXT} to=functions.now<|channel|>commentary <|constrain|>json"
+        "<|message|>{}",
         (thought("Hm."), call("now", "{}")),
     ),
     two_calls=(

@@ -12,20 +12,19 @@ from tests.workers.dialects.samples import SAMPLES, TOOLS, Sample
 from workers.dialects.base import Piece
 
 DIALECTS = list({sample.dialect.name: sample for sample in SAMPLES}.values())
-FRAGMENTS = sorted(
-    {
-        "<think>", "</think>", "<tool_call>", "</tool_call>", "{", "}", "[", "]", '"', "\\", "\n", " ", ":", ",", "=", "(",
-        ")", "name", '"name"', "now", "get_weather", "apply_patch", "arguments", "parameters", '{"name": "now", "arguments": ',
-        "<function=now>", "<parameter=city>", "</parameter>", "</function>", "<arg_key>", "</arg_key>", "<arg_value>",
-        "</arg_value>", '<invoke name="now">', "</invoke>", "<minimax:tool_call>", "</minimax:tool_call>", "[TOOL_CALLS]",
-        "[ARGS]", "[CALL_ID]", "[THINK]", "[/THINK]", "<|channel|>", "<|message|>", "analysis", "final", "commentary", " to=functions.now",
-        "<|end|>", "<|start|>", "assistant", "<|call|>", "<|tool_call>", "<tool_call|>", "call:now{", '<|"|>', "<channel|>",
-        "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "```json", "<｜DSML｜function_calls>",
-        '<｜DSML｜invoke name="now">', "<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.now:0",
-        "<|tool_call_argument_begin|>", "<|tool_call_start|>", "now(", "<|START_ACTION|>", "<|tool_call|>", "<seed:tool_call>",
-        "'", "12", "null", "é", "😀", "\x00", "\ud83d",
-    }
-)  # fmt: skip
+FRAGMENTS = [
+    "<think>", "</think>", "<tool_call>", "</tool_call>", "{", "}", "[", "]", '"', "\\", "\n", " ", ":", ",",
+    "=", "(", ")", "name", '"name"', "now", "get_weather", "apply_patch", "arguments", "parameters",
+    '{"name": "now", "arguments": ', "<function=now>", "<parameter=city>", "</parameter>", "</function>",
+    "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", '<invoke name="now">', "</invoke>",
+    "<minimax:tool_call>", "</minimax:tool_call>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "[THINK]", "[/THINK]",
+    "<|channel|>", "<|message|>", "analysis", "final", "commentary", " to=functions.now", "<|end|>",
+    "<|start|>", "assistant", "<|call|>", "<|tool_call>", "<tool_call|>", "call:now{", '<|"|>', "<channel|>",
+    "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "```json",
+    "<｜DSML｜function_calls>", '<｜DSML｜invoke name="now">', "<|tool_calls_section_begin|>",
+    "<|tool_call_begin|>", "functions.now:0", "<|tool_call_argument_begin|>", "<|tool_call_start|>", "now(",
+    "<|START_ACTION|>", "<|tool_call|>", "<seed:tool_call>", "'", "12", "null", "é", "😀", "\u0000", "\ud83d",
+]  # fmt: skip
 
 
 def run(sample: Sample, chunks: list[str], *, sure: bool) -> list[Piece]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import workers.engine  # it sets how llama.cpp's threads wait, which is read when llama.cpp is imported
+
+# isort: split
 import asyncio
 import logging
 import sys

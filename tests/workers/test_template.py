@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import pytest
 from jinja2.exceptions import SecurityError
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from tests.workers.dialects.samples import NOW, TEMPLATES, WEATHER
 from workers.dialects import detect
+from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
-from workers.dialects.probe import probe
+from workers.dialects.probe import Traits, probe
 from workers.dialects.toolbox import Toolbox
 from workers.template import ChatTemplate, TemplateError
 
@@ -34,41 +38,42 @@ CALLS: Messages = [
     output("call_2", "now", "12:00"),
 ]
 AFTER_CALLS: Messages = [*CALLS, assistant("It rains."), {"role": "user", "content": "Thanks"}]
-CONVERSATIONS = {"plain": PLAIN, "talk": TALK, "calls": CALLS, "after calls": AFTER_CALLS}
+CONVERSATIONS = (PLAIN, TALK, CALLS, AFTER_CALLS)
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+@cache
+def loaded(path: Path) -> tuple[Dialect, ChatTemplate, Traits]:
+    source = path.read_text()
+    dialect, template = detect(source), ChatTemplate(source, **TOKENS)
+    return dialect, template, probe(template, dialect.template_variables(None))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("effort", [None, "none", "high"])
 @pytest.mark.parametrize("tools", [None, TOOLS], ids=["no tools", "tools"])
-@pytest.mark.parametrize("conversation", CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
-def test_every_template_renders_as_transformers_does(
-    path: object, effort: str | None, tools: Toolbox | None, conversation: Messages
-) -> None:
-    source = path.read_text()  # type: ignore[attr-defined]
-    dialect, template = detect(source), ChatTemplate(source, **TOKENS)
-    variables = dialect.template_variables(effort)
-    messages, offered = dialect.prepare(conversation, tools, probe(template, variables))
-    if offered:
-        variables["tools"] = offered
-    ours = template.render(messages, variables)
-    assert "Hello" in ours
-    try:
-        theirs = _compile_jinja_template(source).render(
-            messages=messages, add_generation_prompt=True, **TOKENS, **variables
-        )
-    except SecurityError as error:
-        assert "append" in str(error)  # Kimi K2's own template is more than their sandbox allows
-        return
-    assert ours == theirs
+def test_every_template_renders_as_transformers_does(path: Path, effort: str | None, tools: Toolbox | None) -> None:
+    dialect, template, traits = loaded(path)
+    reference = _compile_jinja_template(template.source)
+    for conversation in CONVERSATIONS:
+        variables = dialect.template_variables(effort)
+        messages, offered = dialect.prepare(conversation, tools, traits)
+        if offered:
+            variables["tools"] = offered
+        ours = template.render(messages, variables)
+        assert "Hello" in ours
+        if path.stem.startswith("Kimi") and any("tool_calls" in message for message in messages):
+            with pytest.raises(SecurityError, match="append"):  # its own template is more than their sandbox allows
+                reference.render(messages=messages, add_generation_prompt=True, **TOKENS, **variables)
+            continue
+        assert ours == reference.render(messages=messages, add_generation_prompt=True, **TOKENS, **variables)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_template_shows_calls_and_outputs(path: object) -> None:
-    source = path.read_text()  # type: ignore[attr-defined]
-    dialect, template = detect(source), ChatTemplate(source, **TOKENS)
+def test_every_template_shows_calls_and_outputs(path: Path) -> None:
+    dialect, template, traits = loaded(path)
     variables = dialect.template_variables("high")
-    messages, offered = dialect.prepare(CALLS, TOOLS, probe(template, variables))
+    messages, offered = dialect.prepare(CALLS, TOOLS, traits)
     if offered:
         variables["tools"] = offered
     prompt = template.render(messages, variables)
@@ -125,9 +130,9 @@ def test_a_broken_template_is_refused_when_it_is_made() -> None:
         "{% for i in range(99999) %}{{ 'a' * 10000 }}{% endfor %}",
     ],
 )
-def test_a_hostile_template_is_refused(hostile: str) -> None:
-    with pytest.raises(TemplateError):
-        template = ChatTemplate(hostile)
-        text = template.render([{"role": "user", "content": "x"}], {})
-        assert not text.strip(), text[:80]  # attributes that are not there are only empty
-        raise TemplateError("harmless")
+def test_a_hostile_template_gets_nothing(hostile: str) -> None:
+    try:
+        text = ChatTemplate(hostile).render([{"role": "user", "content": "x"}], {})
+    except TemplateError:
+        return
+    assert not text.strip(), text[:80]  # attributes that may not be read are only empty

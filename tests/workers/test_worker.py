@@ -63,14 +63,14 @@ async def test_a_job_lost_before_its_first_token_is_run_by_another_worker(make_s
     assert numbers == list(range(len(events)))
 
 
-async def test_a_job_lost_in_the_middle_is_continued_by_another_worker(make_stack: StackFactory) -> None:
+async def test_a_job_lost_in_the_middle_is_continued_by_another_worker(make_stack: StackFactory, redis: Redis) -> None:
     stack = await make_stack(lease_seconds=0.5, poll_seconds=0.1)
     stack.engine.play(Script("<think>", "deep ", "thoughts", "</think>", "half", " an", asyncio.Event()))
     stream = asyncio.create_task(stack.stream(input="Hi", max_output_tokens=9))
     await until(lambda: stack.engine.stats.generated_tokens == 6)
-    await until_length_of(stack, 13)
+    await until_length(redis, stack.engine.requests[-1].id, 13)
     await freeze(stack)
-    engine = ScriptedEngine(Script(" answer", ".", " and", " more"))
+    engine = twin(stack.engine, Script(" answer", ".", " and", " more"))
     await stack.add_worker(lambda *_: engine)
     final = check_stream(await stream)
     assert text_of(final) == "half an answer. and"
@@ -91,7 +91,7 @@ async def test_a_stopped_worker_hands_its_job_over_without_waiting_for_the_lease
     stack.engine.play(Script("half", " an", asyncio.Event()))
     stream = asyncio.create_task(stack.stream(input="Hi"))
     await until(lambda: stack.engine.stats.generated_tokens == 2)
-    engine = ScriptedEngine(Script(" answer"))
+    engine = twin(stack.engine, Script(" answer"))
     await stack.add_worker(lambda *_: engine)
     await stack.workers.pop(0).stop()
     assert text_of(check_stream(await stream)) == "half an answer"
@@ -145,13 +145,21 @@ async def test_a_draining_worker_takes_no_new_job(make_stack: StackFactory, redi
     assert len(first.requests) == 1
 
 
+def twin(engine: ScriptedEngine, script: Script) -> ScriptedEngine:
+    """An engine with the same vocabulary, as another worker has that loaded the same file."""
+    other = ScriptedEngine(script)
+    other._pieces, other._ids = list(engine._pieces), dict(engine._ids)
+    return other
+
+
 async def freeze(stack: Stack) -> None:
     """The worker renews no lease, sends nothing and releases nothing any more, as after kill -9."""
     worker = stack.workers.pop()
     stack.frozen.append(worker)
-    for task in worker._tasks:
+    tasks = [*worker._tasks, worker._listener]
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*worker._tasks, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     await worker._leases.close()
     await worker._outbox.close()
 
@@ -160,12 +168,6 @@ async def until_length(redis: Redis, response_id: str, length: int) -> None:
     async with asyncio.timeout(10):
         while await redis.xlen(keys.events(response_id)) < length:
             await asyncio.sleep(0.005)
-
-
-async def until_length_of(stack: Stack, length: int) -> None:
-    redis = Redis.from_url(stack.settings.redis_url)
-    await until_length(redis, stack.engine.requests[-1].id, length)
-    await redis.aclose()
 
 
 async def until_idle(stack: Stack) -> None:

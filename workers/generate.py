@@ -27,9 +27,12 @@ from workers.conversation import (
     summary_message,
     write,
 )
+from workers.demand import constraint_for, demand_of
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.generation import Generation
+from workers.grammar.builder import GrammarError
+from workers.grammar.constraint import OutputConstraint
 from workers.lease import Leases
 from workers.models import LoadedModel, Models
 from workers.outbox import Outbox, Stream
@@ -103,6 +106,8 @@ class Job:
             self._emitter.fail("server_error", f"The response took longer than {seconds:g} s.", self._counts.usage())
         except PromptTooLong as error:
             self._emitter.fail("invalid_prompt", _too_long(error))
+        except GrammarError as error:
+            self._emitter.fail("invalid_prompt", f"The output cannot be held to what the request asks: {error}")
         except TemplateError as error:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
         except (ModelLoadError, EngineFailed) as error:
@@ -142,7 +147,7 @@ class Job:
     async def _write_prompt(self, model: LoadedModel) -> Prompt:
         context, generation, response = self._context, self._context.generation, self._response
         items: Sequence[AnyItem] = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
-        tools = self._callable()
+        tools = self._tools if self._response.tool_choice != "none" else None
         if compactions := [item for item in response.output if isinstance(item, Compaction)]:
             items = self._after(compactions[-1], items)
         prompt = write(model.prompter, response.instructions, items, generation.effort, tools)
@@ -163,10 +168,6 @@ class Job:
         )
         _, question = split_before_last_question(items)
         return [summary_message(summary), *question]
-
-    def _callable(self) -> Toolbox | None:
-        """The tools that may be called now."""
-        return self._tools if self._tools and self._response.tool_choice != "none" else None
 
     async def _compact(self, model: LoadedModel, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
         """Has the model summarise all but the last question; the summary goes out as an item of the response."""
@@ -202,13 +203,16 @@ class Job:
         messages = (item for item in scratch.response.output if isinstance(item, Message))
         return "\n".join(text_of(part) for message in messages for part in message.content)
 
-    def _request(self, prompt: Prompt) -> GenerationRequest:
+    def _request(self, model: LoadedModel, prompt: Prompt, constraint: OutputConstraint | None) -> GenerationRequest:
         done, limit = self._done.tokens, self._response.max_output_tokens
+        stops = (model.engine.tokenize(text) for text in model.prompter.dialect.stop_texts)
         return GenerationRequest(
             id=self._response.id,
             tokens=[*prompt.tokens, *done],
             sampling=self._sampling(),
             max_tokens=None if limit is None else limit - len(done),
+            stop_tokens=frozenset(tokens[0] for tokens in stops if len(tokens) == 1),
+            constraint=constraint,
             generated=len(done),
         )
 
@@ -225,11 +229,15 @@ class Job:
 
     async def _answer(self, model: LoadedModel, prompt: Prompt) -> FinishReason:
         """Generates the answer, or the rest of it, passing every chunk on as events; returns how it ended."""
-        parser = model.prompter.dialect.parser(prompt.text, self._callable())
+        done = self._done.tokens
+        asked = demand_of(self._response, self._tools)
+        generation, settings = self._context.generation, self._services.settings
+        constraint = await constraint_for(model, asked, generation, settings, prompt, done)
+        parser = model.prompter.dialect.parser(prompt.text, asked.tools or None, sure=asked.needs_grammar)
         reader = Reader(model.engine, parser, self._emitter, self._counts, self._tools)
-        reader.replay(self._done.tokens)
-        request = self._request(prompt)
-        if request.max_tokens == 0 and self._done.tokens:
+        reader.replay(done)
+        request = self._request(model, prompt, constraint)
+        if request.max_tokens == 0 and done:
             self._counts.input += len(prompt.tokens)
             return "length"
         return await self._read_all(model.engine.generate(request), reader, prompt, send=True)

@@ -41,10 +41,11 @@ async def constraint_for(
 
     Raises GrammarError.
     """
+    opening, may_reason = model.prompter.dialect.opening(prompt.text), generation.effort != "none"
     thinking = None
-    if model.prompter.needs_budget and model.prompter.dialect.opening(prompt.text) is not Opening.ANSWER:
+    if model.prompter.needs_budget and opening is not Opening.ANSWER:
         thinking = thinking_tokens(generation.effort, settings)
-    if not asked.needs_grammar and thinking is None:
+    if not asked.needs_grammar and thinking is None and (may_reason or opening is not Opening.MAY_REASON):
         return None
     grammars = await model.grammars()
     constraint = await asyncio.to_thread(
@@ -52,7 +53,7 @@ async def constraint_for(
         model.prompter.dialect,
         asked,
         prompt.text,
-        may_reason=generation.effort != "none",
+        may_reason=may_reason,
         thinking_tokens=thinking,
     )
     if constraint is not None:

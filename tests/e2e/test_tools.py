@@ -36,8 +36,9 @@ PERSON: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("effort", ["none", "low"])
+@pytest.mark.parametrize(
+    ("model", "effort"), [(MODELS[0], "none"), (MODELS[0], "low"), (MODELS[1], "low"), (MODELS[1], "medium")]
+)
 def test_a_function_is_called_answered_and_told(up: Up, model: str, effort: Any) -> None:
     with up.sdk() as client:
         first = client.responses.create(
@@ -139,6 +140,21 @@ def test_a_custom_tool_follows_its_regex(up: Up, model: str) -> None:
     [call] = [item for item in response.output if item.type == "custom_tool_call"]
     assert len(call.input) == 5
     assert call.input[2] == "-"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_effort_none_means_no_reasoning_and_low_means_some(up: Up, model: str) -> None:
+    with up.sdk() as client:
+        for effort, kinds in (("none", ["message"]), ("low", ["reasoning", "message"])):
+            response = client.responses.create(
+                model=model,
+                input="Provide a prime number less than 50",
+                reasoning={"effort": effort},  # type: ignore[typeddict-item]
+                temperature=0,
+            )
+            assert [item.type for item in response.output] == kinds
+            assert response.usage is not None
+            assert (response.usage.output_tokens_details.reasoning_tokens > 0) == (effort == "low")
 
 
 async def test_agents_sdk_runs_a_function_tool_loop(up: Up) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -136,13 +137,31 @@ class Job:
             self._stream.send(self._emitter.take())
             if queued:
                 await records.start(self._services.redis, self._response, self._token)
-            async with self._services.models.use(self._context.generation.model) as model:
+            async with self._signs_of_life(), self._services.models.use(self._context.generation.model) as model:
                 finish = await self._answer(model, await self._write_prompt(model))
         usage = self._counts.usage()
         if finish == "length":
             self._emitter.cut(usage)
         else:
             self._emitter.complete(usage)
+
+    @asynccontextmanager
+    async def _signs_of_life(self) -> AsyncIterator[None]:
+        """Says `response.in_progress` again while a model loads or a long prompt is read: some clients and proxies take
+        silence for death, and comments for silence."""
+
+        async def repeat() -> None:
+            while not self._emitter.has_output:
+                await asyncio.sleep(self._services.settings.ping_seconds)
+                if not self._emitter.has_output:
+                    self._emitter.in_progress()
+                    self._stream.send(self._emitter.take())
+
+        task = asyncio.create_task(repeat())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     async def _write_prompt(self, model: LoadedModel) -> Prompt:
         context, generation, response = self._context, self._context.generation, self._response

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis
 
+from api.calls import check_calls, open_calls
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
+from api.items import ItemReader, require_sealer
+from api.limits import check_limits
+from api.references import resolve
+from api.tools import read_choice, read_format, read_tools
+from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
 from shared.redis import counting, records
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
 from shared.schema.ids import new_id
 from shared.schema.items import Item, text_bytes
 from shared.schema.models import ModelCard
-from shared.schema.request import CreateResponse
-from shared.schema.response import TERMINAL, ReasoningConfig, Response
+from shared.schema.request import CreateResponse, PlainFormat, TextFormat
+from shared.schema.response import TERMINAL, ReasoningConfig, Response, TextConfig
+from shared.schema.tools import Tool, ToolChoice
+from shared.sealing import sealer_of
 from shared.settings import Settings
 
 TEMPLATE_BYTES = 2048  # what a chat template may add to a prompt, beyond what it adds for each item
@@ -39,6 +50,21 @@ class Chain:
 
     ids: list[str]
     bytes: int
+    waiting: dict[str, str]  # calls of the parent that wait for their output
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the model may do besides talking."""
+
+    tools: list[Tool]
+    choice: ToolChoice
+    format: TextFormat | None
+
+    @property
+    def bound(self) -> int:
+        """Tokens that the tools take of the context at most: a template may write them with indentation."""
+        return 4 * len(msgspec.json.encode(self.tools)) if self.tools else 0
 
 
 class Creation:
@@ -48,21 +74,26 @@ class Creation:
         self._redis = redis
         self._fleet = fleet
         self._settings = settings
+        self.sealer = sealer_of(settings.encryption_key)
 
-    async def draft(self, request: CreateResponse, items: list[Item], owner: str) -> Draft:
-        """Checks what needs Redis or a worker. Raises ApiError."""
+    async def draft(self, request: CreateResponse, owner: str) -> Draft:
+        """Reads the input and checks what needs Redis or a worker. Raises ApiError."""
+        response_id = new_id("resp")
+        items = await self._items(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
         chain = await self._ancestors(request, owner)
+        offer = self._offer(request)
+        check_calls(items, chain.waiting)
         if not items and not chain.ids:
             raise ApiError(
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
             )
         size = text_bytes(items) + chain.bytes
-        await self._check_size(request, items, chain.ids, card, size)
-        response = self._response(request, card.id if "@" in (request.model or "") else card.key)
+        await self._check_size(request, items, chain.ids, card, size, owner, offer)
+        response = self._response(request, response_id, card, offer)
         record = Record(
             response=response,
-            generation=Generation(model=card.id, effort=response.reasoning.effort, obfuscate=_obfuscate(request)),
+            generation=self._generation(request, card),
             input=items,
             owner=owner,
             ancestors=chain.ids,
@@ -97,7 +128,7 @@ class Creation:
     async def _ancestors(self, request: CreateResponse, owner: str) -> Chain:
         parent_id = request.previous_response_id
         if parent_id is None:
-            return Chain([], 0)
+            return Chain([], 0, {})
         parent = await records.read_parent(self._redis, parent_id)
         if parent is None or parent.owner != owner:
             raise _parent_not_found(parent_id)
@@ -107,23 +138,41 @@ class Creation:
         if parent.status not in ("completed", "incomplete"):
             message = f"The response '{parent_id}' is {parent.status}: only a completed or incomplete one can go on."
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_usable")
-        return Chain([*parent.ancestors, parent_id], parent.context_bytes)
+        return Chain([*parent.ancestors, parent_id], parent.context_bytes, open_calls(parent.output))
 
-    async def count(self, request: CreateResponse, items: list[Item], owner: str) -> int:
+    def _offer(self, request: CreateResponse) -> Offer:
+        tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
+        return Offer(tools, read_choice(request, tools), read_format(request))
+
+    async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
+        check_limits(request, self._settings)
+        reader = ItemReader(response_id, owner, self.sealer, self._settings.max_input_items)
+        return await resolve(self._redis, reader.read(request), owner)
+
+    async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
+        items = await self._items(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
         ancestors = await self._ancestors(request, owner)
-        return (await self._measure(request, items, ancestors.ids, card)).tokens
+        offer = self._offer(request)
+        return (await self._measure(request, items, ancestors.ids, card, owner, offer)).tokens
 
     async def _check_size(
-        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard, size: int
+        self,
+        request: CreateResponse,
+        items: list[Item],
+        ancestors: list[str],
+        card: ModelCard,
+        size: int,
+        owner: str,
+        offer: Offer,
     ) -> None:
         """A token is at least a byte, so what is short in bytes fits; what is long is measured by a worker."""
         bound = size + len((request.instructions or "").encode()) + TEMPLATE_BYTES
-        bound += ITEM_BYTES * (len(items) + 2 * len(ancestors))
+        bound += ITEM_BYTES * (len(items) + 2 * len(ancestors)) + offer.bound
         if bound < card.context_length:
             return
-        answer = await self._measure(request, items, ancestors, card)
+        answer = await self._measure(request, items, ancestors, card, owner, offer)
         if answer.tokens >= answer.context_length:
             message = (
                 f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
@@ -132,13 +181,24 @@ class Creation:
             raise ApiError(400, message, param="input", code="context_length_exceeded")
 
     async def _measure(
-        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard
+        self,
+        request: CreateResponse,
+        items: list[Item],
+        ancestors: list[str],
+        card: ModelCard,
+        owner: str,
+        offer: Offer,
     ) -> counting.Answer:
         question = counting.Question(
             ancestors=ancestors,
+            owner=owner,
             input=items,
             instructions=request.instructions,
             effort=request.reasoning.effort if request.reasoning else None,
+            tools=offer.tools,
+            tool_choice=offer.choice,
+            truncate=request.truncation == "auto",
+            max_output_tokens=request.max_output_tokens,
         )
         answer = await counting.ask(self._redis, card.id, question, COUNT_SECONDS)
         if answer is None:
@@ -147,26 +207,52 @@ class Creation:
             raise ApiError(400, f"The model refuses this input: {answer.error}", param="input", code="invalid_prompt")
         return answer
 
-    def _response(self, request: CreateResponse, model: str) -> Response:
+    def _generation(self, request: CreateResponse, card: ModelCard) -> Generation:
+        include = request.include or []
+        if ENCRYPTED_REASONING in include:
+            require_sealer(self.sealer, f"include[{include.index(ENCRYPTED_REASONING)}]")
+        logprobs = LOGPROBS in include or bool(request.top_logprobs)
+        return Generation(
+            model=card.id,
+            effort=request.reasoning.effort if request.reasoning else None,
+            obfuscate=_obfuscate(request),
+            logprobs=(request.top_logprobs or 0) if logprobs else None,
+            encrypt_reasoning=ENCRYPTED_REASONING in include,
+            truncate=request.truncation == "auto",
+            summary=_summary(request),
+            compact_threshold=self._compact_threshold(request),
+        )
+
+    def _compact_threshold(self, request: CreateResponse) -> int | None:
+        if not request.context_management:
+            return None
+        require_sealer(self.sealer, "context_management")
+        return request.context_management[0].compact_threshold
+
+    def _response(self, request: CreateResponse, response_id: str, card: ModelCard, offer: Offer) -> Response:
         settings, reasoning = self._settings, request.reasoning
         return Response(
-            id=new_id("resp"),
+            id=response_id,
             created_at=int(time.time()),
             status="queued" if request.background else "in_progress",
             background=bool(request.background),
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,
-            model=model,
+            model=card.id if "@" in (request.model or "") else card.key,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             previous_response_id=request.previous_response_id,
             prompt_cache_key=request.prompt_cache_key,
-            reasoning=ReasoningConfig(effort=reasoning.effort if reasoning else None),
+            reasoning=ReasoningConfig(effort=reasoning.effort if reasoning else None, summary=_summary(request)),
             safety_identifier=request.safety_identifier,
             store=request.store is not False,
             temperature=settings.temperature if request.temperature is None else request.temperature,
             top_p=settings.top_p if request.top_p is None else request.top_p,
-            text=_text(request),
+            text=TextConfig(format=offer.format or PlainFormat(), verbosity=_verbosity(request)),
+            tools=offer.tools,
+            tool_choice=offer.choice,
+            top_logprobs=request.top_logprobs or 0,
+            truncation=request.truncation or "disabled",
             user=request.user,
             metadata=request.metadata or {},
         )
@@ -176,11 +262,12 @@ def _obfuscate(request: CreateResponse) -> bool:
     return bool(request.stream_options and request.stream_options.include_obfuscation)
 
 
-def _text(request: CreateResponse) -> dict[str, object]:
-    text: dict[str, object] = {"format": {"type": "text"}}
-    if request.text and request.text.verbosity:
-        text["verbosity"] = request.text.verbosity
-    return text
+def _verbosity(request: CreateResponse) -> Literal["low", "medium", "high"] | UnsetType:
+    return (request.text.verbosity if request.text else None) or UNSET
+
+
+def _summary(request: CreateResponse) -> Literal["auto", "concise", "detailed"] | None:
+    return (request.reasoning.summary or request.reasoning.generate_summary) if request.reasoning else None
 
 
 def _parent_not_found(response_id: str) -> ApiError:

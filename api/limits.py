@@ -28,11 +28,15 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def check_limits(request: CreateResponse, settings: Settings) -> None:
-    """Raises ApiError where names or metadata are longer than the settings allow."""
+    """Raises ApiError where a request is longer or deeper than the settings allow."""
     for field in NAMES:
         check_name(getattr(request, field), field, settings)
     if request.metadata:
         check_metadata(request.metadata, settings)
+    for field in ("input", "tools"):
+        values = getattr(request, field)
+        for position, raw in enumerate(values if isinstance(values, list) else ()):
+            check_nesting(raw, f"{field}[{position}]", settings)
 
 
 def check_name(value: str | None, where: str, settings: Settings) -> None:

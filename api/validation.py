@@ -1,57 +1,52 @@
-"""From the body of a request to items and options, or a 400 that names the place. Nothing is guessed."""
+"""From the body of a request to its fields, or a 400 that names the place. Nothing is guessed."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from api.errors import ApiError, shown
-from api.limits import check_limits, check_name, check_nesting, join
-from shared.schema.content import InputText, MessagePart, OutputText
-from shared.schema.ids import new_id
-from shared.schema.items import EasyMessage, Item, Message, Reasoning, ReasoningInput
+from api.limits import join
 from shared.schema.request import CreateResponse
-from shared.settings import Settings
+
+T = TypeVar("T")
 
 _request = msgspec.json.Decoder(CreateResponse)
-_message = msgspec.json.Decoder(EasyMessage)
-_reasoning = msgspec.json.Decoder(ReasoningInput)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class _Typed(msgspec.Struct):
-    type: str = "message"
+def decode_request(body: bytes) -> CreateResponse:
+    """The body of a creation, every field of the right type and in its range. Raises ApiError."""
+    return decode_body(_request, body)
 
 
-_typed = msgspec.json.Decoder(_Typed)
-
-
-def decode_request(body: bytes, settings: Settings) -> CreateResponse:
-    """The request, every field of the right type and in its range. Raises ApiError."""
+def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A body as `decoder` reads it. Raises ApiError that names the place."""
     try:
-        request = _request.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
-        _refuse(error, "", body)
+        refuse(error, "", body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
     except RecursionError:
         raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from None
-    check_limits(request, settings)
-    return request
 
 
-def decode_input(request: CreateResponse, settings: Settings) -> list[Item]:
-    """The input items, each with an id, content always a list. Raises ApiError."""
-    if request.input is None:
-        return []
-    if isinstance(request.input, str):
-        return [_user_message(request.input)]
-    if len(request.input) > settings.max_input_items:
-        message = f"The input has {len(request.input)} items, {settings.max_input_items} are allowed."
-        raise ApiError(400, message, param="input", code="array_above_max_length")
-    return [_item(raw, f"input[{position}]", settings) for position, raw in enumerate(request.input)]
+@contextmanager
+def reading(raw: msgspec.Raw, where: str) -> Iterator[None]:
+    """Inside, msgspec reads `raw`, which a body has at `where`; what it says of it becomes an ApiError."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        refuse(error, where, raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # what was kept raw is read here for the first time
+        raise ApiError(400, f"{where} is not valid JSON: {error}.", param=where, code="invalid_json") from None
+    except RecursionError:
+        raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
 
 
 def check_supported(request: CreateResponse) -> None:
@@ -60,25 +55,31 @@ def check_supported(request: CreateResponse) -> None:
         value = getattr(request, name)
         if value not in wanted:
             raise ApiError(400, f"`{name}` is not supported with this value.", param=name, code="unsupported_parameter")
+    for position, name in enumerate(request.include or ()):
+        if name not in INCLUDABLE:
+            message = f"include[{position}] is '{shown(name)}', expected one of {', '.join(sorted(INCLUDABLE))}."
+            raise ApiError(400, message, param=f"include[{position}]", code="invalid_value")
     if request.background and request.store is False:
         message = "`background` needs `store`: nobody could fetch the response."
         raise ApiError(400, message, param="store", code="invalid_value")
-    if request.text and request.text.format and request.text.format.type != "text":
-        message = f"`text.format` of type '{request.text.format.type}' is not supported."
-        raise ApiError(400, message, param="text.format", code="unsupported_parameter")
-    if request.reasoning and (request.reasoning.summary or request.reasoning.generate_summary):
-        message = "`reasoning.summary` is not supported: the raw reasoning is in the reasoning item's content."
-        raise ApiError(400, message, param="reasoning.summary", code="unsupported_parameter")
 
+
+INCLUDABLE = frozenset(
+    {
+        LOGPROBS := "message.output_text.logprobs",
+        ENCRYPTED_REASONING := "reasoning.encrypted_content",
+        # what only tools hosted by OpenAI could give: accepted, there is never any
+        "file_search_call.results",
+        "web_search_call.results",
+        "web_search_call.action.sources",
+        "message.input_image.image_url",
+        "computer_call_output.output.image_url",
+        "code_interpreter_call.outputs",
+    }
+)
 
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "conversation": (None,),
-    "include": (None, []),
-    "tools": (None, []),
-    "tool_choice": (None, "auto", "none"),
-    "truncation": (None, "disabled"),
-    "context_management": (None, []),
-    "top_logprobs": (None, 0),
     "prompt": (None,),
     "moderation": (None,),
     "access_programs": (None,),
@@ -88,67 +89,13 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 """Fields with the values that mean nothing special."""
 
 
-def _item(raw: msgspec.Raw, where: str, settings: Settings) -> Item:
-    check_nesting(raw, where, settings)
-    try:
-        kind = _typed.decode(raw).type
-        if kind == "message":
-            easy = _message.decode(raw)
-            check_name(easy.id, f"{where}.id", settings)
-            return _normal_message(easy, where)
-        if kind == "reasoning":
-            item = _reasoning.decode(raw)
-            check_name(item.id, f"{where}.id", settings)
-            return _normal_reasoning(item)
-    except msgspec.ValidationError as error:
-        _refuse(error, where, raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # what was kept raw is read here for the first time
-        raise ApiError(400, f"{where} is not valid JSON: {error}.", param=where, code="invalid_json") from None
-    except RecursionError:
-        raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
-    known = "'message', 'reasoning'"
-    raise ApiError(
-        400, f"{where}.type is '{shown(kind)}', expected one of {known}.", param=f"{where}.type", code="invalid_value"
-    )
-
-
-def _normal_message(easy: EasyMessage, where: str) -> Message:
-    assistant = easy.role == "assistant"
-    if isinstance(easy.content, str):
-        part: MessagePart = OutputText(text=easy.content) if assistant else InputText(text=easy.content)
-        parts = [part]
-    else:
-        parts = easy.content
-    for position, part in enumerate(parts):
-        if isinstance(part, InputText) == assistant:
-            allowed = "'output_text' or 'refusal'" if assistant else "'input_text'"
-            place = f"{where}.content[{position}].type"
-            message = f"{place}: a message of the role '{easy.role}' holds parts of type {allowed}."
-            raise ApiError(400, message, param=place, code="invalid_value")
-    return Message(
-        id=easy.id or new_id("msg"),
-        status=easy.status or "completed",
-        role=easy.role,
-        content=parts,
-        phase=easy.phase if easy.phase else msgspec.UNSET,
-    )
-
-
-def _normal_reasoning(item: ReasoningInput) -> Reasoning:
-    return Reasoning(id=item.id or new_id("rs"), summary=item.summary, content=item.content)
-
-
-def _user_message(text: str) -> Message:
-    return Message(id=new_id("msg"), role="user", content=[InputText(text=text)])
-
-
 _WHERE = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
 _SOME_KEY = "[...]"  # how msgspec names a value of an object with free keys
 
 
-def _refuse(error: msgspec.ValidationError, prefix: str, body: bytes | msgspec.Raw) -> NoReturn:
+def refuse(error: msgspec.ValidationError, prefix: str = "", body: bytes | msgspec.Raw = b"{}") -> NoReturn:
     """Turns msgspec's message about `body`, which is at `prefix`, into OpenAI's envelope: the path becomes `param`."""
     text = str(error)
     unknown = _UNKNOWN.fullmatch(text)

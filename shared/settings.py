@@ -45,6 +45,10 @@ class Settings:
     top_p: float = 0.95
     top_k: int = 40  # these two always apply: the API has no fields for them
     min_p: float = 0.05
+    thinking_tokens_minimal: int = 128  # how long a model may think at each effort, where its template knows none
+    thinking_tokens_low: int = 512
+    thinking_tokens_medium: int = 4096
+    thinking_tokens_high: int = 16384
     max_loaded_models: int = 4  # models one worker keeps in memory; the least recently used idle one goes first
 
     # the Redis protocol, in seconds
@@ -58,6 +62,9 @@ class Settings:
     job_timeout_seconds: float = 3600.0
     drain_seconds: float = 20.0
 
+    # secrets
+    encryption_key: str = ""  # seals reasoning and compacted context; the same everywhere; `up` makes its own
+
     # the front end
     max_body_bytes: int = 8 * 1024 * 1024
     max_input_items: int = 4096
@@ -67,6 +74,8 @@ class Settings:
     max_metadata_key_length: int = 64
     max_metadata_value_length: int = 512
     cors_origins: tuple[str, ...] = ()  # whose browser pages may call: empty none, `*` all, else these origins
+    hosted_tools: str = "ignore"  # or refuse: tools that only OpenAI hosts, such as web_search
+    wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event
     follower_buffer_events: int = 2048  # a slower reader is served from the log

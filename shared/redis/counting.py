@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from shared.redis import keys, queue
 from shared.schema.ids import new_id
 from shared.schema.items import Item
+from shared.schema.tools import Tool, ToolChoice
 
 ANSWER_TTL_SECONDS = 60
 
@@ -20,9 +21,14 @@ class Question(Struct, kw_only=True):
     """A conversation to be measured: stored ancestors by id, then the new items."""
 
     ancestors: list[str]
+    owner: str
     input: list[Item]
     instructions: str | None
     effort: str | None
+    tools: list[Tool] = []
+    tool_choice: ToolChoice = "auto"
+    truncate: bool = False
+    max_output_tokens: int | None = None
 
 
 class Answer(Struct, kw_only=True):

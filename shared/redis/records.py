@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -21,6 +21,11 @@ class Generation(Struct, kw_only=True):
     effort: str | None = None
     seed: int | None = None
     obfuscate: bool = False
+    logprobs: int | None = None  # how many alternatives of each token; None: no logprobs
+    encrypt_reasoning: bool = False
+    truncate: bool = False  # drop the oldest items where the context is too small
+    summary: Literal["auto", "concise", "detailed"] | None = None  # of the reasoning
+    compact_threshold: int | None = None  # tokens of prompt beyond which the conversation is summarised first
 
 
 class Record(Struct, kw_only=True):
@@ -41,6 +46,7 @@ class Parent(Struct, kw_only=True):
     owner: str
     ancestors: list[str]
     context_bytes: int
+    output: list[OutputItem]
 
 
 class Turn(Struct, kw_only=True):
@@ -55,6 +61,7 @@ class Context(Struct, kw_only=True):
 
     response: Response
     generation: Generation
+    owner: str
     input: list[Item]
     ancestors: list[Turn]  # oldest first
     cancelled: bool
@@ -144,7 +151,8 @@ async def create(
 
 async def read_parent(redis: Redis, response_id: str) -> Parent | None:
     """What chaining needs to know of a response; None when there is no such record."""
-    status, owner, ancestors, size = await _hmget(redis, response_id, "status", "owner", "ancestors", "context_bytes")
+    fields = ("status", "owner", "ancestors", "context_bytes", "response")
+    status, owner, ancestors, size, response = await _hmget(redis, response_id, *fields)
     if status is None or owner is None:
         return None
     return Parent(
@@ -152,6 +160,7 @@ async def read_parent(redis: Redis, response_id: str) -> Parent | None:
         owner=owner.decode(),
         ancestors=msgspec.json.decode(ancestors or b"[]", type=list[str]),
         context_bytes=int(size or 0),
+        output=_output.decode(response or b"{}").output,
     )
 
 
@@ -184,18 +193,23 @@ async def read_context(redis: Redis, response_id: str) -> Context | None:
     return Context(
         response=_response.decode(fields[b"response"]),
         generation=_generation.decode(fields[b"request"]),
+        owner=fields[b"owner"].decode(),
         input=_items.decode(fields[b"input"]),
         ancestors=[_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)],
         cancelled=b"cancel" in fields,
     )
 
 
-async def read_turns(redis: Redis, response_ids: Sequence[str]) -> list[Turn]:
-    """The items of some responses, in one round trip; what is gone is empty."""
+async def read_turns(redis: Redis, response_ids: Sequence[str], owner: str | None = None) -> list[Turn]:
+    """The items of some responses, in one round trip; what is gone, or not `owner`'s if one is given, is empty."""
     async with redis.pipeline(transaction=False) as pipeline:
         for response_id in response_ids:
-            pipeline.hmget(keys.response(response_id), ["input", "response"])
-        return [_turn(*pair) for pair in await pipeline.execute()]
+            pipeline.hmget(keys.response(response_id), ["input", "response", "owner"])
+        found = await pipeline.execute()
+    return [
+        _turn(taken, given) if owner is None or whose == owner.encode() else Turn(input=[], output=[])
+        for taken, given, whose in found
+    ]
 
 
 async def delete(redis: Redis, response_id: str, owner: str) -> bool:

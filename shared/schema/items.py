@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from shared.schema.content import InputText, MessagePart, ReasoningText, SummaryText, text_of
 
@@ -69,10 +69,68 @@ class CustomToolCallOutput(Struct, tag_field="type", tag="custom_tool_call_outpu
     output: str | list[InputText]
 
 
+class Compaction(Struct, tag_field="type", tag="compaction", kw_only=True):
+    """A conversation so far, summarised by the model and sealed; what came before it is not read again."""
+
+    id: str
+    encrypted_content: str
+
+
+class CompactionInput(Struct, kw_only=True):
+    """A compaction item sent back by a client."""
+
+    type: Literal["compaction"]
+    encrypted_content: str
+    id: str | None = None
+
+
+CallId = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class FunctionCallInput(Struct, kw_only=True):
+    """A function call sent back by a stateless client."""
+
+    type: Literal["function_call"]
+    call_id: CallId
+    name: str
+    arguments: str
+    id: str | None = None
+    status: ItemStatus | None = None
+    namespace: str | None = None
+
+
+class CustomToolCallInput(Struct, kw_only=True):
+    """A custom tool call sent back by a stateless client."""
+
+    type: Literal["custom_tool_call"]
+    call_id: CallId
+    name: str
+    input: str
+    id: str | None = None
+    namespace: str | None = None
+
+
+class CallOutputInput(Struct, kw_only=True):
+    """What the client's tool returned."""
+
+    type: Literal["function_call_output", "custom_tool_call_output"]
+    call_id: CallId
+    output: str | list[InputText]
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class ItemReference(Struct, kw_only=True):
+    """Stands for an item of a stored response."""
+
+    id: str
+    type: Literal["item_reference"] = "item_reference"
+
+
 Call = FunctionCall | CustomToolCall
 CallOutput = FunctionCallOutput | CustomToolCallOutput
-Item = Message | Reasoning | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput
-OutputItem = Message | Reasoning | FunctionCall | CustomToolCall
+Item = Message | Reasoning | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput | Compaction
+OutputItem = Message | Reasoning | FunctionCall | CustomToolCall | Compaction
 
 
 class EasyMessage(Struct, kw_only=True):
@@ -112,5 +170,7 @@ def _texts(item: Item) -> Iterable[str]:
             return (item.name, item.arguments)
         case CustomToolCall():
             return (item.name, item.input)
+        case Compaction():
+            return (item.encrypted_content,)
         case FunctionCallOutput() | CustomToolCallOutput():
             return (item.output,) if isinstance(item.output, str) else (part.text for part in item.output)

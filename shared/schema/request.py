@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 SummaryStyle = Literal["auto", "concise", "detailed"]
 
 Metadata = dict[str, str]  # `api.limits` knows how many and how long
@@ -23,13 +23,44 @@ class StreamOptions(Struct, kw_only=True):
     include_obfuscation: bool | None = None
 
 
-class TextFormat(Struct, kw_only=True):
-    type: Literal["text", "json_schema", "json_object"] = "text"
+class PlainFormat(Struct, tag_field="type", tag="text", kw_only=True):
+    pass
+
+
+class JsonObjectFormat(Struct, tag_field="type", tag="json_object", kw_only=True):
+    pass
+
+
+class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema", kw_only=True):
+    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+TextFormat = PlainFormat | JsonObjectFormat | JsonSchemaFormat
 
 
 class TextOptions(Struct, kw_only=True):
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ContextManagement(Struct, kw_only=True):
+    """Summarise the conversation first when its prompt has more than `compact_threshold` tokens."""
+
+    type: Literal["compaction"]
+    compact_threshold: Annotated[int, Meta(ge=1)] | None = None
+
+
+class CompactRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/responses/compact`."""
+
+    model: str | None = None
+    input: str | list[Raw] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
 
 
 class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +88,7 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     tools: list[Raw] | None = None
     tool_choice: Any = None
     truncation: Literal["auto", "disabled"] | None = None
-    context_management: list[Raw] | None = None
+    context_management: Annotated[list[ContextManagement], Meta(max_length=1)] | None = None
     service_tier: str | None = None
     prompt: dict[str, Any] | None = None
     prompt_cache_key: str | None = None
@@ -69,3 +100,4 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     access_programs: dict[str, Any] | None = None
     background_options: dict[str, Any] | None = None
     image: dict[str, Any] | None = None
+    client_metadata: dict[str, Any] | None = None  # Codex' telemetry; ignored

@@ -16,12 +16,6 @@ USER = {"role": "user", "content": "Hi"}
     ("setting", "allowed", "refused", "param"),
     [
         ("max_name_length", {"user": "x" * 20}, {"user": "x" * 21}, "user"),
-        (
-            "max_name_length",
-            {"input": [{**USER, "id": "x" * 20}]},
-            {"input": [{**USER, "id": "x" * 21}]},
-            "input[0].id",
-        ),
         ("max_name_length", {"prompt_cache_key": "k"}, {"prompt_cache_key": "k" * 21}, "prompt_cache_key"),
         ("max_metadata_pairs", {"metadata": {"a": ""}}, {"metadata": {str(n): "" for n in range(21)}}, "metadata"),
         ("max_metadata_key_length", {"metadata": {"k" * 20: ""}}, {"metadata": {"k" * 21: ""}}, "metadata"),

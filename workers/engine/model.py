@@ -116,6 +116,7 @@ class Model:
             train_context_length=trained,
             vocab_size=len(vocabulary),
             end_tokens=frozenset(token for token in vocabulary if llama.llama_vocab_is_eog(self.vocab, token)),
+            special_tokens=frozenset(token for token in vocabulary if self._is_special(token)),
             bos_token=self._special_text(self._bos),
             eos_token=self._special_text(llama.llama_vocab_eos(self.vocab)),
             adds_bos=bool(llama.llama_vocab_get_add_bos(self.vocab)) and self._bos >= 0,
@@ -124,6 +125,15 @@ class Model:
             size_bytes=llama.llama_model_size(self.handle),
             metadata=dict(self._read_metadata()),
         )
+
+    def _is_special(self, token: int) -> bool:
+        """As llguidance's own bridge to llama.cpp decides it: user-defined tokens count where they look like markers."""
+        attributes = llama.llama_vocab_get_attr(self.vocab, token)
+        if attributes & llama.LLAMA_TOKEN_ATTR_CONTROL:
+            return True
+        piece = self._pieces[token]
+        marker = piece.startswith(b"<") and piece.endswith(b">")
+        return bool(attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED) and marker
 
     def _special_text(self, token: int) -> str:
         return self._pieces[token].decode(errors="replace") if token >= 0 else ""
@@ -146,11 +156,16 @@ def load_model(path: Path, settings: Settings, on_progress: Callable[[float], No
     with logs.errors() as errors:
         handle = llama.llama_model_load_from_file(str(path).encode(), parameters)
     if not handle:
-        raise ModelLoadError(path, "; ".join(errors) or "llama.cpp does not say why")
+        raise ModelLoadError(path, _reason(errors))
     if not llama.llama_model_has_decoder(handle) or llama.llama_model_has_encoder(handle):
         llama.llama_model_free(handle)
         raise ModelLoadError(path, "not a model that continues text (it has an encoder, or no decoder)")
     return Model(path, handle, settings)
+
+
+def _reason(errors: list[str]) -> str:
+    """The first error is the cause; the others say that it made all the rest fail."""
+    return errors[0].removeprefix("llama_model_load: error loading model: ") if errors else "llama.cpp does not say why"
 
 
 def _progress_callback(on_progress: Callable[[float], None]) -> Any:

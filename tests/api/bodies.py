@@ -59,7 +59,43 @@ def _reasoning(summary: str, content: str) -> dict[str, Any]:
     }
 
 
-INPUTS = st.one_of(TEXTS, st.lists(st.one_of(messages(), st.builds(_reasoning, TEXTS, TEXTS)), min_size=1, max_size=4))
+def _called(kind: str, call_id: str, text: str) -> list[dict[str, Any]]:
+    """A call with its output."""
+    given = {"arguments": json.dumps({"a": text})} if kind == "function_call" else {"input": text}
+    return [
+        {"type": kind, "call_id": call_id, "name": "f", **given},
+        {"type": kind + "_output", "call_id": call_id, "output": text},
+    ]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    single = st.one_of(messages(), st.builds(_reasoning, TEXTS, TEXTS))
+    items = draw(st.lists(single, min_size=1, max_size=4))
+    if draw(st.booleans()):
+        items += _called(draw(st.sampled_from(["function_call", "custom_tool_call"])), "call_1", draw(TEXTS))
+    return items
+
+
+SCHEMAS = st.sampled_from(
+    [
+        {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False},
+        {"type": "object", "properties": {"n": {"enum": [1, 2, None]}}, "additionalProperties": False},
+        {"$defs": {"x": {"type": "integer"}}, "type": "array", "items": {"$ref": "#/$defs/x"}},
+    ]
+)
+TOOLS = st.one_of(
+    st.builds(lambda schema: {"type": "function", "name": "f", "parameters": schema, "strict": False}, SCHEMAS),
+    st.just({"type": "custom", "name": "f", "format": {"type": "text"}}),
+    st.just({"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}]}),
+    st.just({"type": "web_search"}),
+)
+FORMATS = st.one_of(
+    st.just({"type": "text"}),
+    st.just({"type": "json_object"}),
+    st.builds(lambda schema: {"type": "json_schema", "name": "s", "schema": schema}, SCHEMAS),
+)
+INPUTS = st.one_of(TEXTS, histories())
 VALID = st.builds(
     lambda text, more: {"model": MODEL, "input": text, **more},
     INPUTS,
@@ -76,12 +112,12 @@ VALID = st.builds(
         reasoning=_some(effort=st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh"])),
         temperature=st.floats(0, 2),
         top_p=st.floats(0, 1),
-        top_logprobs=st.just(0),
-        text=_some(format=st.just({"type": "text"}), verbosity=st.sampled_from(["low", "medium", "high"])),
-        tools=st.just([]),
+        top_logprobs=st.integers(0, 20),
+        text=_some(format=FORMATS, verbosity=st.sampled_from(["low", "medium", "high"])),
+        tools=st.lists(TOOLS, max_size=1),
         tool_choice=st.sampled_from(["auto", "none"]),
-        truncation=st.just("disabled"),
-        include=st.just([]),
+        truncation=st.sampled_from(["auto", "disabled"]),
+        include=st.sampled_from([[], ["message.output_text.logprobs"], ["web_search_call.results"]]),
         service_tier=st.sampled_from(["auto", "default"]),
         prompt_cache_key=TEXTS.filter(lambda text: len(text) < 200),
         safety_identifier=st.just("s"),
@@ -142,6 +178,17 @@ def torn(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+BRACKETS = [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"content":', b"}]"), (b'{"type": "array", "items":', b"}")]
+WRAPPED = [
+    b"%b",
+    b"[%b]",
+    b'[{"role": "user", "content": "Hi", "x": %b}]',
+    b'[{"type": "function", "name": "f", "parameters": %b}]',
+    b'{"format": {"type": "json_schema", "name": "s", "schema": %b}}',
+    b'{"type": "allowed_tools", "mode": "auto", "tools": [{"x": %b}]}',
+]
+
+
 class Huge(bytes):
     """Bytes that are shown by their beginning."""
 
@@ -152,11 +199,11 @@ class Huge(bytes):
 @st.composite
 def deep(draw: st.DrawFn) -> bytes:
     """A body in which something is nested deeply."""
-    opening, closing = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'[{"content":', b"}]")]))
+    opening, closing = draw(st.sampled_from(BRACKETS))
     levels = draw(st.sampled_from([10, 63, 65, 500, 5000, 100_000]))
     value = opening * levels + b"1" + closing * draw(st.sampled_from([levels, 0]))
-    field = draw(st.sampled_from([b"input", b"tools", b"metadata", b"prompt", b"conversation", b"tool_choice", b"x"]))
-    wrapped = draw(st.sampled_from([b"%b", b'[{"role": "user", "content": "Hi", "x": %b}]', b"[%b]"])) % value
+    field = draw(st.sampled_from([b"input", b"tools", b"metadata", b"prompt", b"text", b"tool_choice", b"x"]))
+    wrapped = draw(st.sampled_from(WRAPPED)) % value
     return Huge(b'{"model": "%b", "input": "Hi", "%b": %b}' % (MODEL.encode(), field, wrapped))
 
 

@@ -26,7 +26,7 @@ from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.wire import parse_sse
 
-CREATING = ("/v1/responses", "/v1/responses/input_tokens")
+CREATING = ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact")
 """Endpoints that take a request's body."""
 
 LONGEST_SECONDS = 20.0

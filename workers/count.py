@@ -6,7 +6,7 @@ from itertools import chain
 
 import msgspec
 
-from shared.redis import counting, records
+from shared.redis import conversations, counting, records
 from workers.engine.core import ModelLoadError
 from workers.generate import Services
 from workers.prompt import turn_items
@@ -17,7 +17,8 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
     """Answers how many tokens a conversation has, and how many the model's context holds."""
     question = msgspec.json.decode(encoded, type=counting.Question)
     turns = await records.read_turns(services.redis, question.ancestors)
-    items = chain(chain.from_iterable(map(turn_items, turns)), question.input)
+    opening = await conversations.read_items(services.redis, question.opening) if question.opening else []
+    items = chain(opening, chain.from_iterable(map(turn_items, turns)), question.input)
     try:
         async with services.models.use(model) as loaded:
             prompt = loaded.prompter.write(question.instructions, items, question.effort)

@@ -39,6 +39,10 @@ class Services:
     leases: Leases
 
 
+class ConversationGone(Exception):
+    """The conversation was deleted before the response could read it."""
+
+
 class LeaseLost(Exception):
     """Another worker has this job now: nothing more may be written."""
 
@@ -80,6 +84,8 @@ class Job:
             self._emitter.fail("server_error", f"The response took longer than {seconds:g} s.", self._counts.usage())
         except PromptTooLong as error:
             self._emitter.fail("invalid_prompt", _too_long(error))
+        except ConversationGone:
+            self._emitter.fail("invalid_prompt", "The conversation was deleted before this response could read it.")
         except TemplateError as error:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
         except (ModelLoadError, EngineFailed) as error:
@@ -112,12 +118,16 @@ class Job:
                 generation = model.engine.generate(self._request(prompt))
                 finish = await self._relay(generation, model, prompt)
         usage = self._counts.usage()
-        if finish == "length":
+        if self._context.generation.prewarm:
+            self._emitter.complete(usage, silent=True)
+        elif finish == "length":
             self._emitter.cut(usage)
         else:
             self._emitter.complete(usage)
 
     def _write_prompt(self, model: LoadedModel) -> Prompt:
+        if self._context.conversation_gone:
+            raise ConversationGone
         items = conversation(self._context)
         return model.prompter.write(self._response.instructions, items, self._context.generation.effort)
 
@@ -133,7 +143,7 @@ class Job:
                 min_p=settings.min_p,
                 seed=self._context.generation.seed,
             ),
-            max_tokens=response.max_output_tokens,
+            max_tokens=0 if self._context.generation.prewarm else response.max_output_tokens,
         )
 
     async def _relay(self, generation: Generation, model: LoadedModel, prompt: Prompt) -> FinishReason:
@@ -186,6 +196,8 @@ class Job:
             [*rest, *self._emitter.take()],
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS,
+            input=self._context.input,
+            conversation_ttl_seconds=settings.conversation_ttl_seconds,
         )
         if not finished:
             raise LeaseLost

@@ -9,11 +9,12 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from shared.redis import keys, scripts
-from shared.schema.items import text_bytes
+from shared.redis import conversations, keys, scripts
+from shared.schema.items import Item, text_bytes
 from shared.schema.response import Response
 
 READ_COUNT = 512  # events of one read
+JOINING = ("completed", "incomplete")  # how a response has to end for its items to be added to its conversation
 
 
 class Batch(NamedTuple):
@@ -48,9 +49,15 @@ async def finish(
     *,
     record_ttl_seconds: int,
     log_ttl_seconds: int,
+    input: Sequence[Item] = (),
+    conversation_ttl_seconds: int | None = None,
 ) -> bool:
-    """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost."""
-    response_id = response.id
+    """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost.
+
+    A response of a conversation gives up its hold of it, and adds `input` and its output to it if it ended well.
+    """
+    response_id, conversation = response.id, response.conversation
+    joining = [*input, *response.output] if conversation and response.status in JOINING else []
     done: int = await scripts.FINISH.call(
         redis,
         [
@@ -60,6 +67,7 @@ async def finish(
             keys.queue(model),
             keys.job(response_id),
             keys.retry(response_id),
+            *(conversations.names(conversation.id) if conversation else ("", "", "")),
         ],
         [
             token,
@@ -72,6 +80,10 @@ async def finish(
             log_ttl_seconds,
             text_bytes(response.output),
             int(response.store),
+            conversation_ttl_seconds or record_ttl_seconds,
+            text_bytes(joining),
+            len(joining),
+            *conversations.pairs(joining),
             first,
             *events,
         ],

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct, field
 from redis.asyncio import Redis
 
-from shared.redis import keys, queue, scripts
+from shared.redis import conversations, keys, queue, scripts
+from shared.redis.conversations import Opening
 from shared.schema.items import Item, OutputItem
 from shared.schema.response import TERMINAL, Response
 
@@ -21,6 +22,7 @@ class Generation(Struct, kw_only=True):
     effort: str | None = None
     seed: int | None = None
     obfuscate: bool = False
+    prewarm: bool = False  # compute the prompt, generate nothing
 
 
 class Record(Struct, kw_only=True):
@@ -31,7 +33,9 @@ class Record(Struct, kw_only=True):
     input: list[Item]
     owner: str
     ancestors: list[str]  # ids, oldest first; the last one is the parent
-    context_bytes: int  # bytes of text in the whole chain, this response's input included
+    context_bytes: int  # bytes of text in the chain, this response's input included; not in its own conversation
+    opening: Opening | None = None  # what the chain begins with, where an ancestor belonged to a conversation
+    inherited: int = 0  # how many items of `input` come from ancestors that were not stored
 
 
 class Parent(Struct, kw_only=True):
@@ -41,6 +45,7 @@ class Parent(Struct, kw_only=True):
     owner: str
     ancestors: list[str]
     context_bytes: int
+    opening: Opening | None
 
 
 class Turn(Struct, kw_only=True):
@@ -56,8 +61,9 @@ class Context(Struct, kw_only=True):
     response: Response
     generation: Generation
     input: list[Item]
-    ancestors: list[Turn]  # oldest first
+    ancestors: list[Turn]  # oldest first; before them a turn with the conversation's items
     cancelled: bool
+    conversation_gone: bool  # the conversation it begins with was deleted
 
 
 class _Output(Struct):
@@ -65,6 +71,7 @@ class _Output(Struct):
 
 
 _encode = msgspec.json.Encoder().encode
+_item = msgspec.json.Decoder(Item)
 _items = msgspec.json.Decoder(list[Item])
 _output = msgspec.json.Decoder(_Output)
 _response = msgspec.json.Decoder(Response)
@@ -97,10 +104,21 @@ class Repeated(Struct, tag=True):
 
 
 async def create(
-    redis: Redis, record: Record, events: Sequence[bytes], ttl_seconds: int, idempotency: Idempotency | None = None
+    redis: Redis,
+    record: Record,
+    events: Sequence[bytes],
+    ttl_seconds: int,
+    idempotency: Idempotency | None = None,
+    conversation_ttl_seconds: int | None = None,
 ) -> Created | AncestorGone | Repeated:
-    """Writes a record and its first events, enqueues the job and wakes a worker, in one round trip."""
+    """Writes a record and its first events, enqueues the job and wakes a worker, in one round trip.
+
+    A response that belongs to a conversation begins with what is in it now and holds it from now on.
+    Raises ConversationGone, ConversationHeld, ItemRepeated.
+    """
     response, model = record.response, record.generation.model
+    conversation = response.conversation
+    opening = Opening(conversation=conversation.id, before=0) if conversation else record.opening
     names = [
         keys.response(response.id),
         keys.events(response.id),
@@ -108,6 +126,7 @@ async def create(
         keys.queue(model),
         keys.wake(model),
         keys.idempotency(record.owner, idempotency.key) if idempotency else "",
+        *(conversations.names(opening.conversation) if opening else ("", "", "")),
         *map(keys.response, record.ancestors),
     ]
     fields: dict[str, str | bytes | int] = {
@@ -116,9 +135,12 @@ async def create(
         "ancestors": _encode(record.ancestors),
         "context_bytes": record.context_bytes,
         "input": _encode(record.input),
+        "inherited": record.inherited,
         "response": _encode(response),
         "request": _encode(record.generation),
     }
+    if opening:
+        fields |= {"conversation": opening.conversation, "before": opening.before}
     outcome = await scripts.CREATE.call(
         redis,
         names,
@@ -129,6 +151,10 @@ async def create(
             ttl_seconds,
             idempotency.ttl_seconds if idempotency else 0,
             idempotency.digest if idempotency else "",
+            conversation_ttl_seconds or ttl_seconds,
+            keys.RESPONSE_PREFIX,
+            keys.JOB_PREFIX,
+            _encode([item.id for item in record.input]) if conversation else "",
             len(events),
             *events,
             *(part for pair in fields.items() for part in pair),
@@ -139,12 +165,16 @@ async def create(
             return AncestorGone(record.ancestors[position - 1])
         case [2, response_id, digest]:
             return Repeated(response_id.decode(), bool(idempotency and digest == idempotency.digest.encode()))
+        case [(3 | 4 | 5) as refusal, *about]:
+            conversations.refuse([refusal - 2, *about])
     return Created()
 
 
 async def read_parent(redis: Redis, response_id: str) -> Parent | None:
     """What chaining needs to know of a response; None when there is no such record."""
-    status, owner, ancestors, size = await _hmget(redis, response_id, "status", "owner", "ancestors", "context_bytes")
+    status, owner, ancestors, size, conversation, before = await _hmget(
+        redis, response_id, "status", "owner", "ancestors", "context_bytes", "conversation", "before"
+    )
     if status is None or owner is None:
         return None
     return Parent(
@@ -152,6 +182,7 @@ async def read_parent(redis: Redis, response_id: str) -> Parent | None:
         owner=owner.decode(),
         ancestors=msgspec.json.decode(ancestors or b"[]", type=list[str]),
         context_bytes=int(size or 0),
+        opening=Opening(conversation=conversation.decode(), before=int(before or 0)) if conversation else None,
     )
 
 
@@ -174,19 +205,22 @@ async def exists(redis: Redis, response_id: str) -> bool:
 
 async def read_context(redis: Redis, response_id: str) -> Context | None:
     """A response with the items of all its ancestors, in one round trip; None when it was deleted or has ended."""
-    found = await scripts.CONTEXT.call(redis, [keys.response(response_id)], [keys.RESPONSE_PREFIX])
+    prefixes = [keys.RESPONSE_PREFIX, keys.CONVERSATION_PREFIX, keys.ORDER_PREFIX, keys.ITEMS_PREFIX]
+    found = await scripts.CONTEXT.call(redis, [keys.response(response_id)], prefixes)
     if not found:
         return None
     fields = dict(zip(found[0][::2], found[0][1::2], strict=True))
     if b"request" not in fields:
         return None
     pairs: Sequence[bytes | None] = found[1]
+    opening = Turn(input=[_item.decode(encoded) for encoded in found[2] or ()], output=[])
     return Context(
         response=_response.decode(fields[b"response"]),
         generation=_generation.decode(fields[b"request"]),
         input=_items.decode(fields[b"input"]),
-        ancestors=[_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)],
+        ancestors=[opening, *(_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True))],
         cancelled=b"cancel" in fields,
+        conversation_gone=found[2] is None,
     )
 
 
@@ -229,8 +263,8 @@ async def cancel(redis: Redis, response_id: str, owner: str, token: str, lease_m
 
 async def read_input(redis: Redis, response_id: str, owner: str) -> list[Item] | None:
     """A response's own input items, not those of its ancestors; None when this owner has no such response."""
-    found, encoded = await _hmget(redis, response_id, "owner", "input")
-    return _items.decode(encoded or b"[]") if found == owner.encode() else None
+    found, encoded, inherited = await _hmget(redis, response_id, "owner", "input", "inherited")
+    return _items.decode(encoded or b"[]")[int(inherited or 0) :] if found == owner.encode() else None
 
 
 async def _hmget(redis: Redis, response_id: str, *fields: str) -> list[bytes | None]:

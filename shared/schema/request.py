@@ -33,6 +33,10 @@ class TextOptions(Struct, kw_only=True):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
+class ConversationParam(Struct, kw_only=True, forbid_unknown_fields=True):
+    id: str
+
+
 class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     """Every field of the SDK's `ResponseCreateParams`. `api.validation` refuses what cannot be honoured."""
 
@@ -44,7 +48,7 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     store: bool | None = None
     background: bool | None = None
     previous_response_id: str | None = None
-    conversation: str | dict[str, Any] | None = None
+    conversation: str | ConversationParam | None = None
     include: list[str] | None = None
     metadata: Metadata | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -70,3 +74,11 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     access_programs: dict[str, Any] | None = None
     background_options: dict[str, Any] | None = None
     image: dict[str, Any] | None = None
+
+
+class CreateFrame(CreateResponse, kw_only=True):
+    """A WebSocket's `response.create` frame: the body of a request, flat, with what only a frame may have."""
+
+    type: Literal["response.create"]
+    stream_id: str | None = None  # the lane: frames of one lane are answered one after the other
+    generate: bool | None = None  # false: only prepare, generate nothing

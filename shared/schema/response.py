@@ -42,6 +42,12 @@ class Usage(Struct, kw_only=True):
     total_tokens: int
 
 
+class ConversationRef(Struct, kw_only=True):
+    """The conversation a response belongs to: its input and output items are added to it."""
+
+    id: str
+
+
 class ReasoningConfig(Struct, kw_only=True):
     effort: str | None = None
     summary: str | None = None
@@ -56,6 +62,7 @@ class Response(Struct, kw_only=True):
     completed_at: int | None = None
     status: Status
     background: bool = False
+    conversation: ConversationRef | None = None
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None

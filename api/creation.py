@@ -9,6 +9,9 @@ from redis.asyncio import Redis
 
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
+from api.items import ItemReader, require_sealer
+from api.references import resolve
+from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
 from shared.redis import counting, records
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
@@ -17,6 +20,7 @@ from shared.schema.items import Item, text_bytes
 from shared.schema.models import ModelCard
 from shared.schema.request import CreateResponse
 from shared.schema.response import TERMINAL, ReasoningConfig, Response
+from shared.sealing import sealer_of
 from shared.settings import Settings
 
 TEMPLATE_BYTES = 2048  # what a chat template may add to a prompt, beyond what it adds for each item
@@ -48,9 +52,12 @@ class Creation:
         self._redis = redis
         self._fleet = fleet
         self._settings = settings
+        self._sealer = sealer_of(settings.encryption_key)
 
-    async def draft(self, request: CreateResponse, items: list[Item], owner: str) -> Draft:
-        """Checks what needs Redis or a worker. Raises ApiError."""
+    async def draft(self, request: CreateResponse, owner: str) -> Draft:
+        """Reads the input and checks what needs Redis or a worker. Raises ApiError."""
+        response_id = new_id("resp")
+        items = await self._items(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
         chain = await self._ancestors(request, owner)
         if not items and not chain.ids:
@@ -59,10 +66,10 @@ class Creation:
             )
         size = text_bytes(items) + chain.bytes
         await self._check_size(request, items, chain.ids, card, size)
-        response = self._response(request, request.model or self._settings.default_model)
+        response = self._response(request, response_id)
         record = Record(
             response=response,
-            generation=Generation(model=card.id, effort=response.reasoning.effort, obfuscate=_obfuscate(request)),
+            generation=self._generation(request, card),
             input=items,
             owner=owner,
             ancestors=chain.ids,
@@ -109,8 +116,13 @@ class Creation:
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_usable")
         return Chain([*parent.ancestors, parent_id], parent.context_bytes)
 
-    async def count(self, request: CreateResponse, items: list[Item], owner: str) -> int:
+    async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
+        reader = ItemReader(response_id, owner, self._sealer, self._settings.max_input_items)
+        return await resolve(self._redis, reader.read(request), owner)
+
+    async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
+        items = await self._items(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
         ancestors = await self._ancestors(request, owner)
         return (await self._measure(request, items, ancestors.ids, card)).tokens
@@ -139,6 +151,8 @@ class Creation:
             input=items,
             instructions=request.instructions,
             effort=request.reasoning.effort if request.reasoning else None,
+            truncate=request.truncation == "auto",
+            max_output_tokens=request.max_output_tokens,
         )
         answer = await counting.ask(self._redis, card.id, question, COUNT_SECONDS)
         if answer is None:
@@ -147,17 +161,31 @@ class Creation:
             raise ApiError(400, f"The model refuses this input: {answer.error}", param="input", code="invalid_prompt")
         return answer
 
-    def _response(self, request: CreateResponse, model: str) -> Response:
+    def _generation(self, request: CreateResponse, card: ModelCard) -> Generation:
+        include = request.include or []
+        if ENCRYPTED_REASONING in include:
+            require_sealer(self._sealer, f"include[{include.index(ENCRYPTED_REASONING)}]")
+        logprobs = LOGPROBS in include or bool(request.top_logprobs)
+        return Generation(
+            model=card.id,
+            effort=request.reasoning.effort if request.reasoning else None,
+            obfuscate=_obfuscate(request),
+            logprobs=(request.top_logprobs or 0) if logprobs else None,
+            encrypt_reasoning=ENCRYPTED_REASONING in include,
+            truncate=request.truncation == "auto",
+        )
+
+    def _response(self, request: CreateResponse, response_id: str) -> Response:
         settings, reasoning = self._settings, request.reasoning
         return Response(
-            id=new_id("resp"),
+            id=response_id,
             created_at=int(time.time()),
             status="queued" if request.background else "in_progress",
             background=bool(request.background),
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,
-            model=model,
+            model=request.model or settings.default_model,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             previous_response_id=request.previous_response_id,
             prompt_cache_key=request.prompt_cache_key,
@@ -167,6 +195,8 @@ class Creation:
             temperature=settings.temperature if request.temperature is None else request.temperature,
             top_p=settings.top_p if request.top_p is None else request.top_p,
             text=_text(request),
+            top_logprobs=request.top_logprobs or 0,
+            truncation=request.truncation or "disabled",
             user=request.user,
             metadata=request.metadata or {},
         )

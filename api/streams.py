@@ -52,18 +52,18 @@ class Streams:
         after: int = -1,
     ) -> web.StreamResponse:
         """Sends the events above `after` as SSE to the end. `first` are those that this process has just made."""
+        wire = sse.wire_of(request.headers, self._settings)
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
         if first:
-            await stream.write(sse.frames(first))
+            await stream.write(wire.frames(first))
             after = len(first) - 1
         spoke = time.monotonic()
         with suppress(ResponseGone):
             async for events in self._follow(response_id, subscription, after=after, fresh=bool(first)):
                 if events:
                     ended = is_terminal(events[-1])
-                    tail = sse.DONE if ended and self._settings.send_done else b""
-                    await stream.write(sse.frames(events) + tail)
+                    await stream.write(wire.frames(events) + (wire.done if ended else b""))
                     spoke = time.monotonic()
                 elif time.monotonic() - spoke >= self._settings.ping_seconds:
                     await stream.write(sse.PING)
@@ -73,9 +73,10 @@ class Streams:
 
     async def send_rebuilt(self, request: web.Request, final: bytes, after: int) -> web.StreamResponse:
         """Sends the events of a response whose log has expired, made again from the final object."""
+        wire = sse.wire_of(request.headers, self._settings)
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
-        await stream.write(sse.frames(rebuild(final, after)) + (sse.DONE if self._settings.send_done else b""))
+        await stream.write(wire.frames(rebuild(final, after)) + wire.done)
         await stream.write_eof()
         return stream
 

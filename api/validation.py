@@ -1,4 +1,4 @@
-"""From the body of a request to items and options, or a 400 that names the place. Nothing is guessed."""
+"""From the body of a request to its fields, or a 400 that names the place. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from api.errors import ApiError
-from shared.schema.content import InputText, MessagePart, OutputText
-from shared.schema.ids import new_id
-from shared.schema.items import EasyMessage, Item, Message, Reasoning, ReasoningInput
 from shared.schema.request import CreateResponse
-from shared.settings import Settings
 
 _request = msgspec.json.Decoder(CreateResponse)
-_message = msgspec.json.Decoder(EasyMessage)
-_reasoning = msgspec.json.Decoder(ReasoningInput)
-
-
-class _Typed(msgspec.Struct):
-    type: str = "message"
-
-
-_typed = msgspec.json.Decoder(_Typed)
 
 
 def decode_request(body: bytes) -> CreateResponse:
@@ -31,23 +18,11 @@ def decode_request(body: bytes) -> CreateResponse:
     try:
         return _request.decode(body)
     except msgspec.ValidationError as error:
-        _refuse(error)
+        refuse(error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
     except RecursionError:
         raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from None
-
-
-def decode_input(request: CreateResponse, settings: Settings) -> list[Item]:
-    """The input items, each with an id, content always a list. Raises ApiError."""
-    if request.input is None:
-        return []
-    if isinstance(request.input, str):
-        return [_user_message(request.input)]
-    if len(request.input) > settings.max_input_items:
-        message = f"The input has {len(request.input)} items, {settings.max_input_items} are allowed."
-        raise ApiError(400, message, param="input", code="array_above_max_length")
-    return [_item(raw, f"input[{position}]") for position, raw in enumerate(request.input)]
 
 
 def check_supported(request: CreateResponse) -> None:
@@ -56,6 +31,10 @@ def check_supported(request: CreateResponse) -> None:
         value = getattr(request, name)
         if value not in wanted:
             raise ApiError(400, f"`{name}` is not supported with this value.", param=name, code="unsupported_parameter")
+    for position, name in enumerate(request.include or ()):
+        if name not in INCLUDABLE:
+            message = f"include[{position}] is '{name}', expected one of {', '.join(sorted(INCLUDABLE))}."
+            raise ApiError(400, message, param=f"include[{position}]", code="invalid_value")
     if request.background and request.store is False:
         message = "`background` needs `store`: nobody could fetch the response."
         raise ApiError(400, message, param="store", code="invalid_value")
@@ -67,14 +46,24 @@ def check_supported(request: CreateResponse) -> None:
         raise ApiError(400, message, param="reasoning.summary", code="unsupported_parameter")
 
 
+INCLUDABLE = frozenset(
+    {
+        LOGPROBS := "message.output_text.logprobs",
+        ENCRYPTED_REASONING := "reasoning.encrypted_content",
+        # what only tools hosted by OpenAI could give: accepted, there is never any
+        "file_search_call.results",
+        "web_search_call.results",
+        "web_search_call.action.sources",
+        "message.input_image.image_url",
+        "computer_call_output.output.image_url",
+        "code_interpreter_call.outputs",
+    }
+)
+
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "conversation": (None,),
-    "include": (None, []),
     "tools": (None, []),
     "tool_choice": (None, "auto", "none"),
-    "truncation": (None, "disabled"),
-    "context_management": (None, []),
-    "top_logprobs": (None, 0),
     "prompt": (None,),
     "moderation": (None,),
     "access_programs": (None,),
@@ -84,59 +73,12 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 """Fields with the values that mean nothing special."""
 
 
-def _item(raw: msgspec.Raw, where: str) -> Item:
-    try:
-        kind = _typed.decode(raw).type
-        if kind == "message":
-            return _normal_message(_message.decode(raw), where)
-        if kind == "reasoning":
-            return _normal_reasoning(_reasoning.decode(raw))
-    except msgspec.ValidationError as error:
-        _refuse(error, where)
-    except RecursionError:
-        raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
-    known = "'message', 'reasoning'"
-    raise ApiError(
-        400, f"{where}.type is '{kind}', expected one of {known}.", param=f"{where}.type", code="invalid_value"
-    )
-
-
-def _normal_message(easy: EasyMessage, where: str) -> Message:
-    assistant = easy.role == "assistant"
-    if isinstance(easy.content, str):
-        part: MessagePart = OutputText(text=easy.content) if assistant else InputText(text=easy.content)
-        parts = [part]
-    else:
-        parts = easy.content
-    for position, part in enumerate(parts):
-        if isinstance(part, InputText) == assistant:
-            allowed = "'output_text' or 'refusal'" if assistant else "'input_text'"
-            place = f"{where}.content[{position}].type"
-            message = f"{place}: a message of the role '{easy.role}' holds parts of type {allowed}."
-            raise ApiError(400, message, param=place, code="invalid_value")
-    return Message(
-        id=easy.id or new_id("msg"),
-        status=easy.status or "completed",
-        role=easy.role,
-        content=parts,
-        phase=easy.phase if easy.phase else msgspec.UNSET,
-    )
-
-
-def _normal_reasoning(item: ReasoningInput) -> Reasoning:
-    return Reasoning(id=item.id or new_id("rs"), summary=item.summary, content=item.content)
-
-
-def _user_message(text: str) -> Message:
-    return Message(id=new_id("msg"), role="user", content=[InputText(text=text)])
-
-
 _WHERE = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 
 
-def _refuse(error: msgspec.ValidationError, prefix: str = "") -> NoReturn:
+def refuse(error: msgspec.ValidationError, prefix: str = "") -> NoReturn:
     """Turns msgspec's message into OpenAI's envelope: the path becomes `param`."""
     text = str(error)
     found = _WHERE.search(text)

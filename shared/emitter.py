@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,17 @@ from msgspec import UNSET, UnsetType
 
 from shared.schema import events
 from shared.schema.content import Logprob, OutputText, ReasoningText, SummaryText
-from shared.schema.ids import new_id
-from shared.schema.items import CustomToolCall, FunctionCall, ItemStatus, Message, OutputItem, Phase, Reasoning
+from shared.schema.ids import OUTPUT_POSITIONS, item_id
+from shared.schema.items import (
+    Compaction,
+    CustomToolCall,
+    FunctionCall,
+    ItemStatus,
+    Message,
+    OutputItem,
+    Phase,
+    Reasoning,
+)
 from shared.schema.response import IncompleteDetails, Response, ResponseError, Status, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -43,23 +52,39 @@ class Emitter:
     """Turns parsed pieces into the events of one response and keeps the Response object they add up to.
 
     `take` returns the encoded events since the last call; they are numbered from `next_sequence` on without a gap.
+    `obfuscate` pads deltas; `seal` makes the `encrypted_content` of reasoning items.
     """
 
-    def __init__(self, response: Response, next_sequence: int, *, obfuscate: bool = False) -> None:
+    def __init__(
+        self,
+        response: Response,
+        next_sequence: int,
+        *,
+        obfuscate: bool = False,
+        seal: Callable[[str], str] | None = None,
+    ) -> None:
         self.response = response
         self._sequence = next_sequence
         self._obfuscate = obfuscate
+        self._seal = seal
         self._pending: list[bytes] = []
         self._open: _Open | None = None
         self._ended = False
 
     @classmethod
-    def restore(cls, response: Response, log: Sequence[bytes], *, obfuscate: bool = False) -> Emitter:
+    def restore(
+        cls,
+        response: Response,
+        log: Sequence[bytes],
+        *,
+        obfuscate: bool = False,
+        seal: Callable[[str], str] | None = None,
+    ) -> Emitter:
         """An emitter that goes on where a lost one stopped.
 
         `log` holds every event from 0, `response` is as it was at the beginning.
         """
-        emitter = cls(response, len(log), obfuscate=obfuscate)
+        emitter = cls(response, len(log), obfuscate=obfuscate, seal=seal)
         for encoded in log:
             match _decode(encoded):
                 case events.OutputItemAdded(item=item):
@@ -138,27 +163,30 @@ class Emitter:
             current.text.append(delta)
             self._emit_delta(events.CustomInputDelta, delta, item_id=current.item.id, output_index=self._index)
 
-    def open_message(self, item_id: str | None = None, phase: Phase | UnsetType | None = None) -> _Open:
+    def open_message(self, given_id: str | None = None, phase: Phase | UnsetType | None = None) -> _Open:
         """Begins a message; the item before is complete."""
+        self.close()
         item = Message(
-            id=item_id or new_id("msg"), status="in_progress", role="assistant", content=[], phase=phase or UNSET
+            id=given_id or self._new_id("msg"), status="in_progress", role="assistant", content=[], phase=phase or UNSET
         )
         current = self._begin(item)
         self._emit(events.ContentPartAdded, **self._part(current), part=OutputText(text=""))
         return current
 
-    def open_reasoning(self, item_id: str | None = None) -> _Open:
+    def open_reasoning(self, given_id: str | None = None) -> _Open:
         """Begins a reasoning item; the item before is complete."""
-        current = self._begin(Reasoning(id=item_id or new_id("rs"), content=[]))
+        self.close()
+        current = self._begin(Reasoning(id=given_id or self._new_id("rs"), content=[]))
         self._emit(events.ContentPartAdded, **self._part(current), part=ReasoningText(text=""))
         return current
 
     def open_call(
-        self, name: str, call_id: str, item_id: str | None = None, namespace: str | UnsetType | None = UNSET
+        self, name: str, call_id: str, given_id: str | None = None, namespace: str | UnsetType | None = UNSET
     ) -> None:
         """Begins a function call; the item before is complete."""
+        self.close()
         item = FunctionCall(
-            id=item_id or new_id("fc"),
+            id=given_id or self._new_id("fc"),
             call_id=call_id,
             name=name,
             arguments="",
@@ -168,17 +196,30 @@ class Emitter:
         self._begin(item)
 
     def open_custom_call(
-        self, name: str, call_id: str, item_id: str | None = None, namespace: str | UnsetType | None = UNSET
+        self, name: str, call_id: str, given_id: str | None = None, namespace: str | UnsetType | None = UNSET
     ) -> None:
         """Begins a custom tool call; the item before is complete."""
+        self.close()
         self._begin(
             CustomToolCall(
-                id=item_id or new_id("ctc"), call_id=call_id, name=name, input="", namespace=namespace or UNSET
+                id=given_id or self._new_id("ctc"), call_id=call_id, name=name, input="", namespace=namespace or UNSET
             )
         )
 
-    def close(self, status: ItemStatus = "completed", encrypted_content: str | UnsetType = UNSET) -> None:
-        """Ends the open item, if there is one. `encrypted_content` is for a reasoning item."""
+    def compaction(self, sealed: str, given_id: str | None = None) -> None:
+        """A whole compaction item; the item before is complete."""
+        self.close()
+        self._begin(Compaction(id=given_id or self._new_id("cmp"), encrypted_content=sealed))
+        self.close()
+
+    def compacting(self) -> None:
+        """Says that the model is summarising; the compaction item follows."""
+        self.close()
+        where = {"item_id": self._new_id("cmp"), "output_index": self._index}
+        self._emit(events.Compacting, **where)
+
+    def close(self, status: ItemStatus = "completed", encrypted_content: str | UnsetType | None = UNSET) -> None:
+        """Ends the open item, if there is one. `encrypted_content` is a reasoning item's, where it is known already."""
         current, self._open = self._open, None
         if current is None:
             return
@@ -195,7 +236,7 @@ class Emitter:
                 self._emit(events.ReasoningTextDone, **self._part(current), text=text)
                 self._emit(events.ContentPartDone, **self._part(current), part=thought)
                 item.content = [thought]
-                item.encrypted_content = encrypted_content
+                item.encrypted_content = self._seal(text) if self._seal else encrypted_content
             case FunctionCall() as item:
                 where = {"item_id": item.id, "output_index": self._index}
                 self._emit(events.ArgumentsDone, **where, name=item.name, arguments=text)
@@ -256,6 +297,9 @@ class Emitter:
         self._emit(kind, response=self.response)
         self._ended = True
 
+    def _new_id(self, prefix: str) -> str:
+        return item_id(prefix, self.response.id, OUTPUT_POSITIONS + self._index)
+
     @property
     def _index(self) -> int:
         return len(self.response.output)
@@ -269,7 +313,6 @@ class Emitter:
         return self._open
 
     def _begin(self, item: OutputItem) -> _Open:
-        self.close()
         self._emit(events.OutputItemAdded, output_index=self._index, item=item)
         self._open = _Open(item)
         return self._open

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from shared.emitter import Emitter
-from shared.schema.items import CustomToolCall, FunctionCall, Message, OutputItem, Reasoning
+from shared.schema.items import Compaction, CustomToolCall, FunctionCall, Message, OutputItem, Reasoning
 from shared.schema.response import Response
 
 _decoder = msgspec.json.Decoder(Response)
@@ -50,11 +50,13 @@ def _tell(emitter: Emitter, item: OutputItem) -> None:
                 emitter.reasoning(thought.text)
             for summary in item.summary:
                 emitter.summary(summary.text)
-            emitter.close(encrypted_content=item.encrypted_content or msgspec.UNSET)
+            emitter.close(encrypted_content=item.encrypted_content)
         case FunctionCall():
             emitter.open_call(item.name, item.call_id, item.id, item.namespace)
             emitter.arguments(item.arguments)
             emitter.close(item.status)
+        case Compaction():
+            emitter.compaction(item.encrypted_content, item.id)
         case CustomToolCall():
             emitter.open_custom_call(item.name, item.call_id, item.id, item.namespace)
             emitter.custom_input(item.input)

@@ -58,7 +58,11 @@ class Settings:
     job_timeout_seconds: float = 3600.0
     drain_seconds: float = 20.0
 
+    # secrets
+    encryption_key: str = ""  # seals reasoning and compacted context; the same everywhere; `up` makes its own
+
     # the front end
+    wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     max_body_bytes: int = 8 * 1024 * 1024
     max_input_items: int = 4096
     ping_seconds: float = 15.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -11,15 +11,15 @@ from redis.asyncio import Redis
 
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
-from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
+from shared.sealing import REASONING, Sealer
 from shared.settings import Settings
-from workers.dialects.base import Parser
 from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.generation import Generation
 from workers.lease import Leases
 from workers.models import LoadedModel, Models
 from workers.outbox import Outbox, Stream
-from workers.prompt import Prompt, conversation
+from workers.prompt import Prompt, conversation, room_for_prompt
+from workers.reader import Counts, Reader
 from workers.template import TemplateError
 
 log = structlog.get_logger()
@@ -37,6 +37,7 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
 
 
 class ConversationGone(Exception):
@@ -54,12 +55,14 @@ class Job:
         self._services = services
         self._context = context
         self._response = context.response
-        self._emitter = Emitter.restore(context.response, log, obfuscate=context.generation.obfuscate)
+        self._emitter = Emitter.restore(
+            context.response, log, obfuscate=context.generation.obfuscate, seal=_reasoning_seal(services, context)
+        )
         self._stream = Stream(services.outbox, context.response.id, token, len(log), self._abort)
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
-        self._counts = _Counts()
+        self._counts = Counts()
         services.leases.on_abort(context.response.id, self._abort)
 
     @property
@@ -128,8 +131,12 @@ class Job:
     def _write_prompt(self, model: LoadedModel) -> Prompt:
         if self._context.conversation_gone:
             raise ConversationGone
-        items = conversation(self._context)
-        return model.prompter.write(self._response.instructions, items, self._context.generation.effort)
+        generation = self._context.generation
+        items = list(conversation(self._context))
+        if not generation.truncate:
+            return model.prompter.write(self._response.instructions, items, generation.effort)
+        room = room_for_prompt(model.engine.model.context_length, self._response.max_output_tokens)
+        return model.prompter.write_truncated(self._response.instructions, items, generation.effort, room)
 
     def _request(self, prompt: Prompt) -> GenerationRequest:
         settings, response = self._services.settings, self._response
@@ -142,6 +149,7 @@ class Job:
                 top_k=settings.top_k,
                 min_p=settings.min_p,
                 seed=self._context.generation.seed,
+                top_logprobs=self._context.generation.logprobs,
             ),
             max_tokens=0 if self._context.generation.prewarm else response.max_output_tokens,
         )
@@ -149,34 +157,17 @@ class Job:
     async def _relay(self, generation: Generation, model: LoadedModel, prompt: Prompt) -> FinishReason:
         """Passes every chunk on as events; returns how the generation ended."""
         parser = model.prompter.dialect.parser(prompt.text)
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        counts = self._counts
-        counts.input = len(prompt.tokens)
+        reader = Reader(model.engine, parser, self._emitter, self._counts)
+        counts, cached_before = self._counts, self._counts.cached
+        counts.input += len(prompt.tokens)
         finish: FinishReason = "stop"
         async for chunk in generation:
-            counts.cached = generation.cached_tokens
-            for token in chunk.tokens:
-                self._read(parser, decode(model.engine.piece(token)))
-            counts.output += chunk.stop_token is not None
+            counts.cached = cached_before + generation.cached_tokens
+            reader.read(chunk)
             self._stream.send(self._emitter.take())
             finish = chunk.finish or finish
-        self._emit(parser, decode(b"", True), last=True)
+        reader.finish()
         return finish
-
-    def _read(self, parser: Parser, text: str) -> None:
-        """One token of output: its text to the emitter, itself to the counts (a marker counts as reasoning)."""
-        before = parser.reasoning
-        self._emit(parser, text, last=False)
-        self._counts.output += 1
-        self._counts.reasoning += before or parser.reasoning
-
-    def _emit(self, parser: Parser, text: str, *, last: bool) -> None:
-        pieces = parser.feed(text)
-        for piece in [*pieces, *parser.finish()] if last else pieces:
-            if piece.kind == "reasoning":
-                self._emitter.reasoning(piece.text)
-            else:
-                self._emitter.text(piece.text)
 
     def _abort(self, outcome: int) -> None:
         if self._task and not self._task.done() and self._aborted is None:
@@ -203,25 +194,6 @@ class Job:
             raise LeaseLost
 
 
-@dataclass(slots=True)
-class _Counts:
-    input: int = 0
-    cached: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-    def usage(self) -> Usage:
-        return Usage(
-            input_tokens=self.input,
-            input_tokens_details=InputTokensDetails(
-                cached_tokens=self.cached, cache_write_tokens=self.input - self.cached
-            ),
-            output_tokens=self.output,
-            output_tokens_details=OutputTokensDetails(reasoning_tokens=self.reasoning),
-            total_tokens=self.input + self.output,
-        )
-
-
 async def run_response(services: Services, response_id: str, job_try: int) -> None:
     """Generates one response to its end. Raises LeaseLost."""
     context = await records.read_context(services.redis, response_id)
@@ -237,6 +209,14 @@ async def run_response(services: Services, response_id: str, job_try: int) -> No
         await job.finish()
     else:
         await job.run()
+
+
+def _reasoning_seal(services: Services, context: records.Context) -> Callable[[str], str] | None:
+    """What encrypts reasoning for its owner, where the request asked for it."""
+    sealer = services.sealer
+    if sealer is None or not context.generation.encrypt_reasoning:
+        return None
+    return lambda text: sealer.seal(text, owner=context.owner, purpose=REASONING)
 
 
 def _too_long(error: PromptTooLong) -> str:

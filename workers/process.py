@@ -19,6 +19,7 @@ from shared.logs import configure_logs
 from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
 from shared.schema.ids import new_id
+from shared.sealing import sealer_of
 from shared.settings import Settings
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
@@ -65,7 +66,8 @@ class WorkerProcess:
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
         self.models = Models(models, settings, loader)
-        self._services = Services(self._redis, settings, self.models, self._outbox, self._leases)
+        sealer = sealer_of(settings.encryption_key)
+        self._services = Services(self._redis, settings, self.models, self._outbox, self._leases, sealer)
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)

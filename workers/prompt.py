@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from shared.schema.items import Item, Message, OutputItem, Reasoning
 from workers.dialects import detect
 from workers.engine.core import Engine
 from workers.template import ChatTemplate
+from workers.truncation import truncate
 
+LEAST_ANSWER_TOKENS = 1024
 FALLBACK_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "<|im_start|>assistant\n"
@@ -42,6 +44,16 @@ class Prompter:
         text = self._template.render(messages, self.dialect.template_variables(effort))
         return Prompt(text, self._engine.tokenize(text))
 
+    def write_truncated(
+        self, instructions: str | None, items: Sequence[Item | OutputItem], effort: str | None, room: int
+    ) -> Prompt:
+        """The prompt for the longest rest of a conversation that has at most `room` tokens."""
+
+        def fits(rest: Sequence[Item | OutputItem]) -> bool:
+            return len(self.write(instructions, rest, effort).tokens) <= room
+
+        return self.write(instructions, truncate(items, fits), effort)
+
     def _messages(self, instructions: str | None, items: Iterable[Item | OutputItem]) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
         thought: str | None = None
@@ -63,6 +75,12 @@ class Prompter:
     def _message(self, item: Message) -> dict[str, Any]:
         role = "system" if item.role == "developer" and not self._knows_developer else item.role
         return {"role": role, "content": "\n".join(map(text_of, item.content))}
+
+
+def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:
+    """Tokens a truncated prompt may have: an answer needs room too, a quarter of the context at most."""
+    answer = min(max_output_tokens or LEAST_ANSWER_TOKENS, context_length // 4)
+    return context_length - max(answer, 1)
 
 
 def conversation(context: Context) -> Iterable[Item | OutputItem]:

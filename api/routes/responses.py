@@ -12,7 +12,8 @@ from api.context import CREATION, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error
 from api.follower import ResponseGone
 from api.paging import page, read_page
-from api.validation import check_supported, decode_input, decode_request
+from api.sse import wire_of
+from api.validation import check_supported, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
 from shared.schema.request import CreateResponse
@@ -30,9 +31,9 @@ async def create_response(request: web.Request) -> web.StreamResponse:
     encoded = await request.read()
     body = decode_request(encoded)
     check_supported(body)
-    items = decode_input(body, request.app[SETTINGS])
     creation, streams = request.app[CREATION], request.app[STREAMS]
-    draft = await creation.draft(body, items, OWNER)
+    wire_of(request.headers, request.app[SETTINGS])  # refused before anything is created
+    draft = await creation.draft(body, OWNER)
     response = draft.record.response
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
     async with channel as subscription:
@@ -105,8 +106,7 @@ async def list_input_items(request: web.Request) -> web.Response:
 async def count_input_tokens(request: web.Request) -> web.Response:
     body = decode_request(await request.read())
     check_supported(body)
-    items = decode_input(body, request.app[SETTINGS])
-    tokens = await request.app[CREATION].count(body, items, OWNER)
+    tokens = await request.app[CREATION].count(body, OWNER)
     return web.json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
 

@@ -25,6 +25,8 @@ class Question(Struct, kw_only=True):
     input: list[Item]
     instructions: str | None
     effort: str | None
+    truncate: bool = False
+    max_output_tokens: int | None = None
 
 
 class Answer(Struct, kw_only=True):

@@ -22,6 +22,10 @@ class Generation(Struct, kw_only=True):
     effort: str | None = None
     seed: int | None = None
     obfuscate: bool = False
+    logprobs: int | None = None  # how many alternatives of each token; None: no logprobs
+    encrypt_reasoning: bool = False
+    truncate: bool = False  # drop the oldest items where the context is too small
+    compact_threshold: int | None = None  # tokens of prompt beyond which the conversation is summarised first
     prewarm: bool = False  # compute the prompt, generate nothing
 
 
@@ -60,6 +64,7 @@ class Context(Struct, kw_only=True):
 
     response: Response
     generation: Generation
+    owner: str
     input: list[Item]
     ancestors: list[Turn]  # oldest first; before them a turn with the conversation's items
     cancelled: bool
@@ -217,6 +222,7 @@ async def read_context(redis: Redis, response_id: str) -> Context | None:
     return Context(
         response=_response.decode(fields[b"response"]),
         generation=_generation.decode(fields[b"request"]),
+        owner=fields[b"owner"].decode(),
         input=_items.decode(fields[b"input"]),
         ancestors=[opening, *(_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True))],
         cancelled=b"cancel" in fields,
@@ -224,12 +230,16 @@ async def read_context(redis: Redis, response_id: str) -> Context | None:
     )
 
 
-async def read_turns(redis: Redis, response_ids: Sequence[str]) -> list[Turn]:
-    """The items of some responses, in one round trip; what is gone is empty."""
+async def read_turns(redis: Redis, response_ids: Sequence[str], owner: str | None = None) -> list[Turn]:
+    """The items of some responses, in one round trip; what is gone, or not `owner`'s if one is given, is empty."""
     async with redis.pipeline(transaction=False) as pipeline:
         for response_id in response_ids:
-            pipeline.hmget(keys.response(response_id), ["input", "response"])
-        return [_turn(*pair) for pair in await pipeline.execute()]
+            pipeline.hmget(keys.response(response_id), ["input", "response", "owner"])
+        found = await pipeline.execute()
+    return [
+        _turn(taken, given) if owner is None or whose == owner.encode() else Turn(input=[], output=[])
+        for taken, given, whose in found
+    ]
 
 
 async def delete(redis: Redis, response_id: str, owner: str) -> bool:

@@ -138,6 +138,10 @@ class CustomInputDone(CallEvent, tag="response.custom_tool_call_input.done", kw_
     input: str
 
 
+class Compacting(CallEvent, tag="response.compaction.compacting", kw_only=True):
+    pass
+
+
 AnyEvent = (
     Created
     | Queued
@@ -161,6 +165,7 @@ AnyEvent = (
     | ArgumentsDone
     | CustomInputDelta
     | CustomInputDone
+    | Compacting
 )
 
 

@@ -69,10 +69,32 @@ class CustomToolCallOutput(Struct, tag_field="type", tag="custom_tool_call_outpu
     output: str | list[InputText]
 
 
+class Compaction(Struct, tag_field="type", tag="compaction", kw_only=True):
+    """A conversation so far, summarised by the model and sealed; what came before it is not read again."""
+
+    id: str
+    encrypted_content: str
+
+
+class CompactionInput(Struct, kw_only=True):
+    """A compaction item sent back by a client."""
+
+    type: Literal["compaction"]
+    encrypted_content: str
+    id: str | None = None
+
+
+class ItemReference(Struct, kw_only=True):
+    """Stands for an item of a stored response."""
+
+    id: str
+    type: Literal["item_reference"] = "item_reference"
+
+
 Call = FunctionCall | CustomToolCall
 CallOutput = FunctionCallOutput | CustomToolCallOutput
-Item = Message | Reasoning | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput
-OutputItem = Message | Reasoning | FunctionCall | CustomToolCall
+Item = Message | Reasoning | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput | Compaction
+OutputItem = Message | Reasoning | FunctionCall | CustomToolCall | Compaction
 
 
 class EasyMessage(Struct, kw_only=True):
@@ -112,5 +134,7 @@ def _texts(item: Item) -> Iterable[str]:
             return (item.name, item.arguments)
         case CustomToolCall():
             return (item.name, item.input)
+        case Compaction():
+            return (item.encrypted_content,)
         case FunctionCallOutput() | CustomToolCallOutput():
             return (item.output,) if isinstance(item.output, str) else (part.text for part in item.output)

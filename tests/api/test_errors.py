@@ -42,13 +42,16 @@ USER = {"role": "user", "content": "Hi"}
         ({"input": "Hi", "metadata": {str(n): "" for n in range(17)}}, "metadata", "invalid_value"),
         ({"input": "Hi", "metadata": {"a": "x" * 513}}, "metadata[...]", "invalid_value"),
         ({"input": "Hi", "teapot": 1}, "teapot", "unknown_parameter"),
+        ({"input": "Hi", "include": ["everything"]}, "include[0]", "invalid_value"),
+        ({"input": "Hi", "top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"input": [{"type": "item_reference", "id": "msg_none"}]}, "input[0].id", "item_not_found"),
         ({"input": "Hi", "previous_response_id": "resp_none"}, "previous_response_id", "previous_response_not_found"),
     ],
 )
 async def test_a_wrong_field_is_named(stack: Stack, fields: dict[str, Any], param: str, code: str | None) -> None:
     for stream in (False, True):
         status, body = await stack.post(**{"stream": stream, **fields})
-        assert status == 400
+        assert status == (404 if code == "item_not_found" else 400)
         error = body["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert error["type"] == "invalid_request_error"
@@ -151,12 +154,10 @@ async def test_a_wrong_query_is_a_400(stack: Stack, query: str) -> None:
     "fields",
     [
         {"conversation": "conv_1"},
-        {"include": ["reasoning.encrypted_content"]},
-        {"truncation": "auto"},
+        {"include": ["reasoning.encrypted_content"]},  # without an ENCRYPTION_KEY
         {"tools": [{"type": "function", "name": "f"}]},
         {"tool_choice": "required"},
         {"text": {"format": {"type": "json_object"}}},
-        {"top_logprobs": 3},
         {"reasoning": {"summary": "auto"}},
     ],
 )

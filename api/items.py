@@ -1,0 +1,140 @@
+"""Input items: from every form a client may write them in to the one form they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from api.errors import ApiError
+from api.validation import refuse
+from shared.schema.content import InputText, MessagePart, OutputText, ReasoningText
+from shared.schema.ids import item_id
+from shared.schema.items import (
+    Compaction,
+    CompactionInput,
+    EasyMessage,
+    Item,
+    ItemReference,
+    Message,
+    Reasoning,
+    ReasoningInput,
+)
+from shared.schema.request import CreateResponse
+from shared.sealing import COMPACTION, REASONING, SealBroken, Sealer
+
+
+class _Typed(msgspec.Struct):
+    type: str | None = None
+    role: str | None = None
+    id: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What an item without a type is: a message, or a reference when it has no role either."""
+        return self.type or ("message" if self.role or self.id is None else "item_reference")
+
+
+_typed = msgspec.json.Decoder(_Typed)
+_message = msgspec.json.Decoder(EasyMessage)
+_reasoning = msgspec.json.Decoder(ReasoningInput)
+_compaction = msgspec.json.Decoder(CompactionInput)
+_reference = msgspec.json.Decoder(ItemReference)
+
+
+class ItemReader:
+    """Reads the input of one request. Items without an id get one that belongs to the response."""
+
+    def __init__(self, response_id: str, owner: str, sealer: Sealer | None, max_items: int) -> None:
+        self._response_id = response_id
+        self._owner = owner
+        self._sealer = sealer
+        self._max_items = max_items
+        self._kinds: dict[str, Callable[[msgspec.Raw, str, int], Item | ItemReference]] = {
+            "message": self._read_message,
+            "reasoning": self._read_reasoning,
+            "compaction": self._read_compaction,
+            "item_reference": self._read_reference,
+        }
+
+    def read(self, request: CreateResponse) -> list[Item | ItemReference]:
+        """The input items; references are still to be resolved. Raises ApiError with the place."""
+        if request.input is None:
+            return []
+        if isinstance(request.input, str):
+            message = EasyMessage(role="user", content=request.input)
+            return [self._message(message, "input", 0)]
+        if len(request.input) > self._max_items:
+            message_ = f"The input has {len(request.input)} items, {self._max_items} are allowed."
+            raise ApiError(400, message_, param="input", code="array_above_max_length")
+        return [self._read(raw, f"input[{position}]", position) for position, raw in enumerate(request.input)]
+
+    def _read(self, raw: msgspec.Raw, where: str, position: int) -> Item | ItemReference:
+        try:
+            kind = _typed.decode(raw).kind
+            if read := self._kinds.get(kind):
+                return read(raw, where, position)
+        except msgspec.ValidationError as error:
+            refuse(error, where)
+        except RecursionError:
+            raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
+        known = ", ".join(f"'{name}'" for name in self._kinds)
+        message = f"{where}.type is '{kind}', expected one of {known}."
+        raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
+
+    def _read_message(self, raw: msgspec.Raw, where: str, position: int) -> Message:
+        return self._message(_message.decode(raw), where, position)
+
+    def _message(self, easy: EasyMessage, where: str, position: int) -> Message:
+        assistant = easy.role == "assistant"
+        if isinstance(easy.content, str):
+            text: MessagePart = OutputText(text=easy.content) if assistant else InputText(text=easy.content)
+            parts = [text]
+        else:
+            parts = easy.content
+        for number, part in enumerate(parts):
+            if isinstance(part, InputText) == assistant:
+                allowed = "'output_text' or 'refusal'" if assistant else "'input_text'"
+                place = f"{where}.content[{number}].type"
+                message = f"{place}: a message of the role '{easy.role}' holds parts of type {allowed}."
+                raise ApiError(400, message, param=place, code="invalid_value")
+        return Message(
+            id=easy.id or item_id("msg", self._response_id, position),
+            status=easy.status or "completed",
+            role=easy.role,
+            content=parts,
+            phase=easy.phase if easy.phase else msgspec.UNSET,
+        )
+
+    def _read_reasoning(self, raw: msgspec.Raw, where: str, position: int) -> Reasoning:
+        item = _reasoning.decode(raw)
+        content = item.content
+        if item.encrypted_content:
+            text = self._open(item.encrypted_content, REASONING, f"{where}.encrypted_content")
+            content = [ReasoningText(text=text)]
+        identifier = item.id or item_id("rs", self._response_id, position)
+        return Reasoning(id=identifier, summary=item.summary, content=content)
+
+    def _read_compaction(self, raw: msgspec.Raw, where: str, position: int) -> Compaction:
+        item = _compaction.decode(raw)
+        self._open(item.encrypted_content, COMPACTION, f"{where}.encrypted_content")
+        identifier = item.id or item_id("cmp", self._response_id, position)
+        return Compaction(id=identifier, encrypted_content=item.encrypted_content)
+
+    def _read_reference(self, raw: msgspec.Raw, where: str, position: int) -> ItemReference:
+        return _reference.decode(raw)
+
+    def _open(self, sealed: str, purpose: str, where: str) -> str:
+        try:
+            return require_sealer(self._sealer, where).open(sealed, owner=self._owner, purpose=purpose)
+        except SealBroken as error:
+            message = f"{where} cannot be read: {error}."
+            raise ApiError(400, message, param=where, code="invalid_encrypted_content") from None
+
+
+def require_sealer(sealer: Sealer | None, where: str) -> Sealer:
+    """The sealer. Raises ApiError where the operator has set no key."""
+    if sealer is None:
+        message = f"{where} needs the setting ENCRYPTION_KEY, which this server does not have."
+        raise ApiError(400, message, param=where, code="unsupported_parameter")
+    return sealer

@@ -1,0 +1,60 @@
+"""The vocabulary of the random models: words of three syllables, each one token, and prompts made of them.
+
+A byte-level BPE in the form of GPT-2's, so that llama.cpp tokenizes with its real code:
+bytes, then the syllables `b a`, then `Ġ ba`, then `Ġba ce`, then `Ġbace di`: one merge for each token.
+"""
+
+from __future__ import annotations
+
+import random
+
+CONSONANTS = "bcdfghjklmnprstvwxyz"
+VOWELS = "aeiou"
+SPACE = "Ġ"  # how GPT-2's table writes the byte 0x20
+CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+WORDS = 140_000
+WORD_CHARACTERS = 7  # " bacedi"
+SEED = 20_260_101
+
+SYLLABLES = [consonant + vowel for consonant in CONSONANTS for vowel in VOWELS]
+
+
+def byte_letters() -> list[str]:
+    """GPT-2's table: a printable letter for each byte, by its value."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return [letters[byte] for byte in range(256)]
+
+
+def words() -> list[str]:
+    """All words, without the space before them."""
+    count = len(SYLLABLES)
+    chosen = random.Random(SEED).sample(range(count**3), WORDS)
+    return [SYLLABLES[n // count**2] + SYLLABLES[n // count % count] + SYLLABLES[n % count] for n in sorted(chosen)]
+
+
+def merges() -> list[str]:
+    """The merges in order of rank."""
+    syllables = [f"{consonant} {vowel}" for consonant in CONSONANTS for vowel in VOWELS]
+    first = [f"{SPACE} {one}" for one in SYLLABLES]
+    second = [f"{SPACE}{one} {two}" for one in SYLLABLES for two in SYLLABLES]
+    third = [f"{SPACE}{word[:4]} {word[4:]}" for word in words()]
+    return [*syllables, *first, *second, *third]
+
+
+def vocabulary() -> tuple[list[str], int]:
+    """The tokens in order, and the index of the first word; control tokens come last."""
+    shorter = [*byte_letters(), *(merge.replace(" ", "") for merge in merges()[:-WORDS])]
+    return [*shorter, *(SPACE + word for word in words()), *CONTROL], len(shorter)
+
+
+class Writer:
+    """Prompts that nobody has sent before: `text(n)` is n tokens of a random model's vocabulary."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._words = words()
+
+    def text(self, count: int) -> str:
+        return " " + " ".join(self._random.choices(self._words, k=count))

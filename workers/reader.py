@@ -1,0 +1,71 @@
+"""Reads what the engine generates: bytes to text, text to pieces, pieces to the emitter; and counts the tokens."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+
+from shared.emitter import Emitter
+from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
+from workers.dialects.base import Parser
+from workers.engine.core import Chunk, Engine
+from workers.logprobs import LogprobTrail
+
+
+@dataclass(slots=True)
+class Counts:
+    """Tokens of one response, over all its generations."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    def usage(self) -> Usage:
+        return Usage(
+            input_tokens=self.input,
+            input_tokens_details=InputTokensDetails(
+                cached_tokens=self.cached, cache_write_tokens=self.input - self.cached
+            ),
+            output_tokens=self.output,
+            output_tokens_details=OutputTokensDetails(reasoning_tokens=self.reasoning),
+            total_tokens=self.input + self.output,
+        )
+
+
+class Reader:
+    """The output of one generation on its way to the emitter."""
+
+    def __init__(self, engine: Engine, parser: Parser, emitter: Emitter, counts: Counts) -> None:
+        self._engine = engine
+        self._parser = parser
+        self._emitter = emitter
+        self._counts = counts
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._trail = LogprobTrail(engine)
+
+    def read(self, chunk: Chunk) -> None:
+        """Passes a chunk on. A marker of the reasoning counts as reasoning, an end token as output."""
+        for position, token in enumerate(chunk.tokens):
+            if chunk.logprobs is not None:
+                self._trail.add(chunk.logprobs[position])
+            before = self._parser.reasoning
+            self._emit(self._decode(self._engine.piece(token)))
+            reasoning = before or self._parser.reasoning
+            if reasoning:
+                self._trail.forget()
+            self._counts.output += 1
+            self._counts.reasoning += reasoning
+        self._counts.output += chunk.stop_token is not None
+
+    def finish(self) -> None:
+        """Passes on what was held back."""
+        self._emit(self._decode(b"", True), last=True)
+
+    def _emit(self, text: str, *, last: bool = False) -> None:
+        pieces = self._parser.feed(text)
+        for piece in [*pieces, *self._parser.finish()] if last else pieces:
+            if piece.kind == "reasoning":
+                self._emitter.reasoning(piece.text)
+            else:
+                self._emitter.text(piece.text, self._trail.take(piece.text))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from redis.asyncio import Redis
 
+from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
@@ -14,12 +17,13 @@ from api.references import resolve
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
 from shared.redis import counting, records
+from shared.redis.conversations import Opening
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
 from shared.schema.ids import new_id
 from shared.schema.items import Item, text_bytes
 from shared.schema.models import ModelCard
 from shared.schema.request import CreateResponse
-from shared.schema.response import TERMINAL, ReasoningConfig, Response
+from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, Response
 from shared.sealing import sealer_of
 from shared.settings import Settings
 
@@ -39,10 +43,16 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The responses a new one continues, oldest first, and the bytes of text in all of them."""
+    """What a new response continues: a conversation's items, stored responses (oldest first), items of others."""
 
     ids: list[str]
-    bytes: int
+    bytes: int  # of text in all of it
+    opening: Opening | None = None
+    inherited: Sequence[Item] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.ids and not self.inherited and (self.opening is None or self.opening.before == 0)
 
 
 class Creation:
@@ -54,18 +64,22 @@ class Creation:
         self._settings = settings
         self._sealer = sealer_of(settings.encryption_key)
 
-    async def draft(self, request: CreateResponse, owner: str) -> Draft:
-        """Reads the input and checks what needs Redis or a worker. Raises ApiError."""
+    async def draft(self, request: CreateResponse, owner: str, chain: Chain | None = None) -> Draft:
+        """Reads the input and checks what needs Redis or a worker. Raises ApiError.
+
+        `chain` is what the request continues where the caller knows that already.
+        """
         response_id = new_id("resp")
         items = await self._items(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
-        chain = await self._ancestors(request, owner)
-        if not items and not chain.ids:
+        chain = chain or await self._ancestors(request, owner)
+        if not items and chain.empty and not (request.prewarm and request.instructions):
             raise ApiError(
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
             )
         size = text_bytes(items) + chain.bytes
-        await self._check_size(request, items, chain.ids, card, size)
+        items = [*chain.inherited, *items]
+        await self._check_size(request, items, chain, card, size)
         response = self._response(request, response_id)
         record = Record(
             response=response,
@@ -73,8 +87,12 @@ class Creation:
             input=items,
             owner=owner,
             ancestors=chain.ids,
-            context_bytes=size,
+            context_bytes=size - (chain.opening.bytes if chain.opening else 0),  # those are added as it is created
+            opening=chain.opening,
+            inherited=len(chain.inherited),
         )
+        if response.conversation:
+            check_distinct(items)
         emitter = Emitter(response, 0)
         emitter.created()
         if response.background:
@@ -91,7 +109,12 @@ class Creation:
         ttl = settings.response_ttl_seconds
         if not draft.record.response.store:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
-        match await records.create(self._redis, draft.record, draft.events, ttl, idempotency):
+        conversation = draft.record.response.conversation
+        with refusals(conversation.id if conversation else "", param="conversation"):
+            outcome = await records.create(
+                self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+            )
+        match outcome:
             case AncestorGone(response_id=gone):
                 raise _parent_not_found(gone)
             case Repeated(response_id=earlier, same_request=True):
@@ -104,38 +127,44 @@ class Creation:
     async def _ancestors(self, request: CreateResponse, owner: str) -> Chain:
         parent_id = request.previous_response_id
         if parent_id is None:
-            return Chain([], 0)
+            opening = await read_opening(self._redis, request, owner)
+            return Chain([], opening.bytes if opening else 0, opening)
         parent = await records.read_parent(self._redis, parent_id)
         if parent is None or parent.owner != owner:
             raise _parent_not_found(parent_id)
         if parent.status not in TERMINAL:
             message = f"The response '{parent_id}' is still {parent.status}. Wait for its end before you continue it."
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_ready")
-        if parent.status not in ("completed", "incomplete"):
+        if not parent.continuable:
             message = f"The response '{parent_id}' is {parent.status}: only a completed or incomplete one can go on."
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_usable")
-        return Chain([*parent.ancestors, parent_id], parent.context_bytes)
+        return Chain([*parent.ancestors, parent_id], parent.context_bytes, parent.opening)
 
     async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
         reader = ItemReader(response_id, owner, self._sealer, self._settings.max_input_items)
         return await resolve(self._redis, reader.read(request), owner)
+
+    async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
+        """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
+        reader = ItemReader(new_id("resp"), owner, self._sealer, most)
+        return await resolve(self._redis, reader.read_list(raw, where), owner, where)
 
     async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
         items = await self._items(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
         ancestors = await self._ancestors(request, owner)
-        return (await self._measure(request, items, ancestors.ids, card)).tokens
+        return (await self._measure(request, items, ancestors, card)).tokens
 
     async def _check_size(
-        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard, size: int
+        self, request: CreateResponse, items: list[Item], chain: Chain, card: ModelCard, size: int
     ) -> None:
         """A token is at least a byte, so what is short in bytes fits; what is long is measured by a worker."""
         bound = size + len((request.instructions or "").encode()) + TEMPLATE_BYTES
-        bound += ITEM_BYTES * (len(items) + 2 * len(ancestors))
+        bound += ITEM_BYTES * (len(items) + 2 * len(chain.ids) + (chain.opening.before if chain.opening else 0))
         if bound < card.context_length:
             return
-        answer = await self._measure(request, items, ancestors, card)
+        answer = await self._measure(request, items, chain, card)
         if answer.tokens >= answer.context_length:
             message = (
                 f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
@@ -144,10 +173,11 @@ class Creation:
             raise ApiError(400, message, param="input", code="context_length_exceeded")
 
     async def _measure(
-        self, request: CreateResponse, items: list[Item], ancestors: list[str], card: ModelCard
+        self, request: CreateResponse, items: list[Item], chain: Chain, card: ModelCard
     ) -> counting.Answer:
         question = counting.Question(
-            ancestors=ancestors,
+            opening=chain.opening,
+            ancestors=chain.ids,
             input=items,
             instructions=request.instructions,
             effort=request.reasoning.effort if request.reasoning else None,
@@ -173,6 +203,7 @@ class Creation:
             logprobs=(request.top_logprobs or 0) if logprobs else None,
             encrypt_reasoning=ENCRYPTED_REASONING in include,
             truncate=request.truncation == "auto",
+            prewarm=request.prewarm,
         )
 
     def _response(self, request: CreateResponse, response_id: str) -> Response:
@@ -182,6 +213,7 @@ class Creation:
             created_at=int(time.time()),
             status="queued" if request.background else "in_progress",
             background=bool(request.background),
+            conversation=ConversationRef(id=request.conversation_id) if request.conversation_id else None,
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from api.errors import ApiError
 from shared.schema.request import CreateResponse
 
+T = TypeVar("T")
+
 _request = msgspec.json.Decoder(CreateResponse)
 
 
 def decode_request(body: bytes) -> CreateResponse:
-    """The request, every field of the right type and in its range. Raises ApiError."""
+    """The body of a creation, every field of the right type and in its range. Raises ApiError."""
+    return decode_body(_request, body)
+
+
+def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A body as `decoder` reads it. Raises ApiError that names the place."""
     try:
-        return _request.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         refuse(error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -61,7 +68,6 @@ INCLUDABLE = frozenset(
 )
 
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "conversation": (None,),
     "tools": (None, []),
     "tool_choice": (None, "auto", "none"),
     "prompt": (None,),

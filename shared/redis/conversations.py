@@ -14,6 +14,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from shared.redis import keys, scripts
+from shared.redis.scripts import Argument
 from shared.schema.conversation import Conversation
 from shared.schema.items import Item, text_bytes
 
@@ -71,11 +72,16 @@ def refuse(outcome: Sequence[bytes | int]) -> None:
             raise ItemRepeated(item_id.decode())
 
 
-async def create(
-    redis: Redis, conversation: Conversation, items: Sequence[Item], owner: str, ttl_seconds: int
-) -> None:
+async def create(redis: Redis, conversation: Conversation, items: Sequence[Item], owner: str, ttl_seconds: int) -> None:
     metadata = _encode(conversation.metadata)
-    arguments = [owner, conversation.created_at, metadata, ttl_seconds, text_bytes(items), *pairs(items)]
+    arguments: list[Argument] = [
+        owner,
+        conversation.created_at,
+        metadata,
+        ttl_seconds,
+        text_bytes(items),
+        *pairs(items),
+    ]
     await scripts.CONVERSATION_CREATE.call(redis, names(conversation.id), arguments)
 
 
@@ -101,7 +107,7 @@ async def update(
     redis: Redis, conversation_id: str, owner: str, metadata: dict[str, str], ttl_seconds: int
 ) -> Conversation:
     """Replaces the metadata. Raises ConversationGone."""
-    arguments = [owner, _encode(metadata), ttl_seconds]
+    arguments: list[Argument] = [owner, _encode(metadata), ttl_seconds]
     created_at = await scripts.CONVERSATION_UPDATE.call(redis, names(conversation_id), arguments)
     if created_at is None:
         raise ConversationGone
@@ -116,13 +122,13 @@ async def delete(redis: Redis, conversation_id: str, owner: str) -> None:
 
 async def add(redis: Redis, conversation_id: str, owner: str, items: Sequence[Item], ttl_seconds: int) -> None:
     """Adds all the items or none. Raises ConversationGone, ConversationHeld, ItemRepeated."""
-    fixed = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, text_bytes(items)]
+    fixed: list[Argument] = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, text_bytes(items)]
     refuse(await scripts.CONVERSATION_ADD.call(redis, names(conversation_id), [*fixed, *pairs(items)]))
 
 
 async def remove(redis: Redis, conversation_id: str, owner: str, item: Item, ttl_seconds: int) -> None:
     """Raises ConversationGone, ConversationHeld."""
-    arguments = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, item.id, text_bytes([item])]
+    arguments: list[Argument] = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, item.id, text_bytes([item])]
     refuse(await scripts.CONVERSATION_REMOVE.call(redis, names(conversation_id), arguments))
 
 
@@ -144,7 +150,7 @@ async def read_page(
 
     Raises ConversationGone.
     """
-    arguments = [owner, limit, int(newest_first), after or ""]
+    arguments: list[Argument] = [owner, limit, int(newest_first), after or ""]
     outcome = await scripts.CONVERSATION_PAGE.call(redis, names(conversation_id), arguments)
     match outcome:
         case [1]:

@@ -11,10 +11,9 @@ from redis.asyncio.client import Pipeline
 
 from shared.redis import conversations, keys, scripts
 from shared.schema.items import Item, text_bytes
-from shared.schema.response import Response
+from shared.schema.response import CONTINUABLE, Response
 
 READ_COUNT = 512  # events of one read
-JOINING = ("completed", "incomplete")  # how a response has to end for its items to be added to its conversation
 
 
 class Batch(NamedTuple):
@@ -57,7 +56,7 @@ async def finish(
     A response of a conversation gives up its hold of it, and adds `input` and its output to it if it ended well.
     """
     response_id, conversation = response.id, response.conversation
-    joining = [*input, *response.output] if conversation and response.status in JOINING else []
+    joining = [*input, *response.output] if conversation and response.status in CONTINUABLE else []
     done: int = await scripts.FINISH.call(
         redis,
         [

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from shared.redis import conversations, keys, queue, scripts
 from shared.redis.conversations import Opening
 from shared.schema.items import Item, OutputItem
-from shared.schema.response import TERMINAL, Response
+from shared.schema.response import CONTINUABLE, TERMINAL, Response
 
 
 class Generation(Struct, kw_only=True):
@@ -50,6 +50,10 @@ class Parent(Struct, kw_only=True):
     ancestors: list[str]
     context_bytes: int
     opening: Opening | None
+
+    @property
+    def continuable(self) -> bool:
+        return self.status in CONTINUABLE
 
 
 class Turn(Struct, kw_only=True):
@@ -170,6 +174,8 @@ async def create(
             return AncestorGone(record.ancestors[position - 1])
         case [2, response_id, digest]:
             return Repeated(response_id.decode(), bool(idempotency and digest == idempotency.digest.encode()))
+        case [3] if not conversation:
+            return AncestorGone(response.previous_response_id or "")
         case [(3 | 4 | 5) as refusal, *about]:
             conversations.refuse([refusal - 2, *about])
     return Created()

@@ -75,10 +75,25 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     background_options: dict[str, Any] | None = None
     image: dict[str, Any] | None = None
 
+    @property
+    def conversation_id(self) -> str | None:
+        return self.conversation.id if isinstance(self.conversation, ConversationParam) else self.conversation
+
+    @property
+    def prewarm(self) -> bool:
+        """Whether the prompt is only to be computed, so that the KV cache holds it."""
+        return (self.prompt_cache_options or {}).get("prewarm") is True
+
 
 class CreateFrame(CreateResponse, kw_only=True):
     """A WebSocket's `response.create` frame: the body of a request, flat, with what only a frame may have."""
 
     type: Literal["response.create"]
-    stream_id: str | None = None  # the lane: frames of one lane are answered one after the other
+    stream_id: Annotated[str, Meta(min_length=1, max_length=256)] | None = (
+        None  # the lane: frames of one lane are answered one after the other
+    )
     generate: bool | None = None  # false: only prepare, generate nothing
+
+    @property
+    def prewarm(self) -> bool:
+        return self.generate is False or super().prewarm

@@ -11,6 +11,9 @@ from shared.schema.items import OutputItem
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
+CONTINUABLE: frozenset[str] = frozenset({"completed", "incomplete"})
+"""How a response has to end for others to go on from it, and for its conversation to take its items."""
+
 
 class IncompleteDetails(Struct, kw_only=True):
     reason: Literal["max_output_tokens", "content_filter"]

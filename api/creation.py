@@ -125,9 +125,9 @@ class Creation:
         return None
 
     async def _ancestors(self, request: CreateResponse, owner: str) -> Chain:
+        opening = await read_opening(self._redis, request, owner)
         parent_id = request.previous_response_id
         if parent_id is None:
-            opening = await read_opening(self._redis, request, owner)
             return Chain([], opening.bytes if opening else 0, opening)
         parent = await records.read_parent(self._redis, parent_id)
         if parent is None or parent.owner != owner:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from api.errors import ApiError
 from api.validation import decode_body
-from shared.schema.request import CreateFrame
+from shared.schema.request import MAX_STREAM_ID, CreateFrame
 
 
 class SteerFrame(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +78,7 @@ def lane_of(data: bytes) -> str | None:
         stream_id = _typed.decode(data).stream_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return stream_id if isinstance(stream_id, str) else None
+    return stream_id if isinstance(stream_id, str) and 0 < len(stream_id) <= MAX_STREAM_ID else None
 
 
 def in_lane(event: bytes, stream_id: str | None) -> bytes:

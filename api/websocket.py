@@ -91,14 +91,14 @@ class Connection:
                         await self._take(message.data, text=message.type is WSMsgType.TEXT)
         finally:
             limit.cancel()
-            tasks = [pings, *self._answers, *([self._closing] if self._closing else [])]
-            for task in tasks:
+            for task in (pings, *self._answers):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            ending = [pings, *self._answers, *([self._closing] if self._closing else [])]
+            await asyncio.gather(*ending, return_exceptions=True)
 
     def retire(self, reason: ApiError) -> None:
         """Takes no more frames, and closes the connection as soon as nothing runs on it."""
-        self._retired = reason
+        self._retired = self._retired or reason
         if not self._answers and self._closing is None:
             self._closing = asyncio.create_task(self._close(reason))
 

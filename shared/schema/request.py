@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+MAX_STREAM_ID = 256  # characters
 SummaryStyle = Literal["auto", "concise", "detailed"]
 
 MetadataKey = Annotated[str, Meta(max_length=64)]
@@ -86,12 +87,13 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class CreateFrame(CreateResponse, kw_only=True):
-    """A WebSocket's `response.create` frame: the body of a request, flat, with what only a frame may have."""
+    """A WebSocket's `response.create` frame: the body of a request, flat, with what only a frame may have.
+
+    Frames with the same `stream_id` are a lane: they are answered one after the other.
+    """
 
     type: Literal["response.create"]
-    stream_id: Annotated[str, Meta(min_length=1, max_length=256)] | None = (
-        None  # the lane: frames of one lane are answered one after the other
-    )
+    stream_id: Annotated[str, Meta(min_length=1, max_length=MAX_STREAM_ID)] | None = None
     generate: bool | None = None  # false: only prepare, generate nothing
 
     @property

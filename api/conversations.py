@@ -9,7 +9,13 @@ from redis.asyncio import Redis
 
 from api.errors import ApiError
 from shared.redis import conversations
-from shared.redis.conversations import ConversationGone, ConversationHeld, ItemRepeated, Opening
+from shared.redis.conversations import (
+    ConversationChanged,
+    ConversationGone,
+    ConversationHeld,
+    ItemRepeated,
+    Opening,
+)
 from shared.schema.items import Item
 from shared.schema.request import CreateResponse
 
@@ -37,12 +43,10 @@ def refusals(conversation_id: str, param: str | None = "conversation_id") -> Ite
         message = f"Conversation with id '{conversation_id}' not found."
         raise ApiError(404, message, param=param, code="conversation_not_found") from None
     except ConversationHeld as held:
-        message = (
-            f"The response '{held.response_id}' is running on the conversation '{conversation_id}'. "
-            "Try again when it has ended."
-        )
-        headers = {"Retry-After": str(RETRY_SECONDS)}
-        raise ApiError(409, message, param=param, code="conversation_locked", headers=headers) from None
+        reason = f"The response '{held.response_id}' is running on the conversation '{conversation_id}'."
+        raise _locked(f"{reason} Try again when it has ended.", param) from None
+    except ConversationChanged:
+        raise _locked(f"The conversation '{conversation_id}' has just been changed. Try again.", param) from None
     except ItemRepeated as repeated:
         raise item_repeated(repeated.item_id) from None
 
@@ -54,6 +58,12 @@ def check_distinct(items: list[Item]) -> None:
         if item.id in seen:
             raise item_repeated(item.id)
         seen.add(item.id)
+
+
+def _locked(message: str, param: str | None) -> ApiError:
+    """The SDKs try a 409 again on their own."""
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return ApiError(409, message, param=param, code="conversation_locked", headers=headers)
 
 
 def item_repeated(item_id: str) -> ApiError:

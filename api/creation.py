@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis
 
+from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
 from api.references import resolve
+from api.tools import read_choice, read_format, read_tools
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
 from shared.redis import counting, records
@@ -22,8 +26,9 @@ from shared.redis.records import AncestorGone, Generation, Idempotency, Record, 
 from shared.schema.ids import new_id
 from shared.schema.items import Item, text_bytes
 from shared.schema.models import ModelCard
-from shared.schema.request import CreateResponse
-from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, Response
+from shared.schema.request import CreateResponse, PlainFormat, TextFormat
+from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, Response, TextConfig
+from shared.schema.tools import Tool, ToolChoice
 from shared.sealing import sealer_of
 from shared.settings import Settings
 
@@ -47,12 +52,31 @@ class Chain:
 
     ids: list[str]
     bytes: int  # of text in all of it
+    waiting: dict[str, str]  # calls in it that wait for their output
     opening: Opening | None = None
     inherited: Sequence[Item] = ()
 
     @property
     def empty(self) -> bool:
         return not self.ids and not self.inherited and (self.opening is None or self.opening.before == 0)
+
+    @property
+    def most_items(self) -> int:
+        return 2 * len(self.ids) + (self.opening.before if self.opening else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the model may do besides talking."""
+
+    tools: list[Tool]
+    choice: ToolChoice
+    format: TextFormat | None
+
+    @property
+    def bound(self) -> int:
+        """Tokens that the tools take of the context at most: a template may write them with indentation."""
+        return 4 * len(msgspec.json.encode(self.tools)) if self.tools else 0
 
 
 class Creation:
@@ -62,7 +86,7 @@ class Creation:
         self._redis = redis
         self._fleet = fleet
         self._settings = settings
-        self._sealer = sealer_of(settings.encryption_key)
+        self.sealer = sealer_of(settings.encryption_key)
 
     async def draft(self, request: CreateResponse, owner: str, chain: Chain | None = None) -> Draft:
         """Reads the input and checks what needs Redis or a worker. Raises ApiError.
@@ -73,21 +97,23 @@ class Creation:
         items = await self._items(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
         chain = chain or await self._ancestors(request, owner)
+        offer = self._offer(request)
+        check_calls(items, chain.waiting)
         if not items and chain.empty and not (request.prewarm and request.instructions):
             raise ApiError(
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
             )
         size = text_bytes(items) + chain.bytes
         items = [*chain.inherited, *items]
-        await self._check_size(request, items, chain, card, size)
-        response = self._response(request, response_id)
+        await self._check_size(request, items, chain, card, size, owner, offer)
+        response = self._response(request, response_id, offer)
         record = Record(
             response=response,
             generation=self._generation(request, card),
             input=items,
             owner=owner,
             ancestors=chain.ids,
-            context_bytes=size - (chain.opening.bytes if chain.opening else 0),  # those are added as it is created
+            context_bytes=size,
             opening=chain.opening,
             inherited=len(chain.inherited),
         )
@@ -128,7 +154,7 @@ class Creation:
         opening = await read_opening(self._redis, request, owner)
         parent_id = request.previous_response_id
         if parent_id is None:
-            return Chain([], opening.bytes if opening else 0, opening)
+            return Chain([], opening.bytes, opening.waiting, opening) if opening else Chain([], 0, {})
         parent = await records.read_parent(self._redis, parent_id)
         if parent is None or parent.owner != owner:
             raise _parent_not_found(parent_id)
@@ -138,15 +164,20 @@ class Creation:
         if not parent.continuable:
             message = f"The response '{parent_id}' is {parent.status}: only a completed or incomplete one can go on."
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_usable")
-        return Chain([*parent.ancestors, parent_id], parent.context_bytes, parent.opening)
+        waiting = open_calls(parent.output)
+        return Chain([*parent.ancestors, parent_id], parent.context_bytes, waiting, parent.opening)
+
+    def _offer(self, request: CreateResponse) -> Offer:
+        tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
+        return Offer(tools, read_choice(request, tools), read_format(request))
 
     async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
-        reader = ItemReader(response_id, owner, self._sealer, self._settings.max_input_items)
+        reader = ItemReader(response_id, owner, self.sealer, self._settings.max_input_items)
         return await resolve(self._redis, reader.read(request), owner)
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
-        reader = ItemReader(new_id("resp"), owner, self._sealer, most)
+        reader = ItemReader(new_id("resp"), owner, self.sealer, most)
         return await resolve(self._redis, reader.read_list(raw, where), owner, where)
 
     async def count(self, request: CreateResponse, owner: str) -> int:
@@ -154,17 +185,25 @@ class Creation:
         items = await self._items(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
         ancestors = await self._ancestors(request, owner)
-        return (await self._measure(request, items, ancestors, card)).tokens
+        offer = self._offer(request)
+        return (await self._measure(request, items, ancestors, card, owner, offer)).tokens
 
     async def _check_size(
-        self, request: CreateResponse, items: list[Item], chain: Chain, card: ModelCard, size: int
+        self,
+        request: CreateResponse,
+        items: list[Item],
+        chain: Chain,
+        card: ModelCard,
+        size: int,
+        owner: str,
+        offer: Offer,
     ) -> None:
         """A token is at least a byte, so what is short in bytes fits; what is long is measured by a worker."""
         bound = size + len((request.instructions or "").encode()) + TEMPLATE_BYTES
-        bound += ITEM_BYTES * (len(items) + 2 * len(chain.ids) + (chain.opening.before if chain.opening else 0))
+        bound += ITEM_BYTES * (len(items) + chain.most_items) + offer.bound
         if bound < card.context_length:
             return
-        answer = await self._measure(request, items, chain, card)
+        answer = await self._measure(request, items, chain, card, owner, offer)
         if answer.tokens >= answer.context_length:
             message = (
                 f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
@@ -173,14 +212,23 @@ class Creation:
             raise ApiError(400, message, param="input", code="context_length_exceeded")
 
     async def _measure(
-        self, request: CreateResponse, items: list[Item], chain: Chain, card: ModelCard
+        self,
+        request: CreateResponse,
+        items: list[Item],
+        chain: Chain,
+        card: ModelCard,
+        owner: str,
+        offer: Offer,
     ) -> counting.Answer:
         question = counting.Question(
             opening=chain.opening,
             ancestors=chain.ids,
+            owner=owner,
             input=items,
             instructions=request.instructions,
             effort=request.reasoning.effort if request.reasoning else None,
+            tools=offer.tools,
+            tool_choice=offer.choice,
             truncate=request.truncation == "auto",
             max_output_tokens=request.max_output_tokens,
         )
@@ -194,7 +242,7 @@ class Creation:
     def _generation(self, request: CreateResponse, card: ModelCard) -> Generation:
         include = request.include or []
         if ENCRYPTED_REASONING in include:
-            require_sealer(self._sealer, f"include[{include.index(ENCRYPTED_REASONING)}]")
+            require_sealer(self.sealer, f"include[{include.index(ENCRYPTED_REASONING)}]")
         logprobs = LOGPROBS in include or bool(request.top_logprobs)
         return Generation(
             model=card.id,
@@ -203,10 +251,18 @@ class Creation:
             logprobs=(request.top_logprobs or 0) if logprobs else None,
             encrypt_reasoning=ENCRYPTED_REASONING in include,
             truncate=request.truncation == "auto",
+            summary=_summary(request),
+            compact_threshold=self._compact_threshold(request),
             prewarm=request.prewarm,
         )
 
-    def _response(self, request: CreateResponse, response_id: str) -> Response:
+    def _compact_threshold(self, request: CreateResponse) -> int | None:
+        if not request.context_management:
+            return None
+        require_sealer(self.sealer, "context_management")
+        return request.context_management[0].compact_threshold
+
+    def _response(self, request: CreateResponse, response_id: str, offer: Offer) -> Response:
         settings, reasoning = self._settings, request.reasoning
         return Response(
             id=response_id,
@@ -221,12 +277,14 @@ class Creation:
             parallel_tool_calls=request.parallel_tool_calls is not False,
             previous_response_id=request.previous_response_id,
             prompt_cache_key=request.prompt_cache_key,
-            reasoning=ReasoningConfig(effort=reasoning.effort if reasoning else None),
+            reasoning=ReasoningConfig(effort=reasoning.effort if reasoning else None, summary=_summary(request)),
             safety_identifier=request.safety_identifier,
             store=request.store is not False,
             temperature=settings.temperature if request.temperature is None else request.temperature,
             top_p=settings.top_p if request.top_p is None else request.top_p,
-            text=_text(request),
+            text=TextConfig(format=offer.format or PlainFormat(), verbosity=_verbosity(request)),
+            tools=offer.tools,
+            tool_choice=offer.choice,
             top_logprobs=request.top_logprobs or 0,
             truncation=request.truncation or "disabled",
             user=request.user,
@@ -238,11 +296,12 @@ def _obfuscate(request: CreateResponse) -> bool:
     return bool(request.stream_options and request.stream_options.include_obfuscation)
 
 
-def _text(request: CreateResponse) -> dict[str, object]:
-    text: dict[str, object] = {"format": {"type": "text"}}
-    if request.text and request.text.verbosity:
-        text["verbosity"] = request.text.verbosity
-    return text
+def _verbosity(request: CreateResponse) -> Literal["low", "medium", "high"] | UnsetType:
+    return (request.text.verbosity if request.text else None) or UNSET
+
+
+def _summary(request: CreateResponse) -> Literal["auto", "concise", "detailed"] | None:
+    return (request.reasoning.summary or request.reasoning.generate_summary) if request.reasoning else None
 
 
 def _parent_not_found(response_id: str) -> ApiError:

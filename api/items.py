@@ -11,9 +11,16 @@ from api.validation import refuse
 from shared.schema.content import InputText, MessagePart, OutputText, ReasoningText
 from shared.schema.ids import item_id
 from shared.schema.items import (
+    CallOutputInput,
     Compaction,
     CompactionInput,
+    CustomToolCall,
+    CustomToolCallInput,
+    CustomToolCallOutput,
     EasyMessage,
+    FunctionCall,
+    FunctionCallInput,
+    FunctionCallOutput,
     Item,
     ItemReference,
     Message,
@@ -39,6 +46,9 @@ _typed = msgspec.json.Decoder(_Typed)
 _message = msgspec.json.Decoder(EasyMessage)
 _reasoning = msgspec.json.Decoder(ReasoningInput)
 _compaction = msgspec.json.Decoder(CompactionInput)
+_call = msgspec.json.Decoder(FunctionCallInput)
+_custom_call = msgspec.json.Decoder(CustomToolCallInput)
+_output = msgspec.json.Decoder(CallOutputInput)
 _reference = msgspec.json.Decoder(ItemReference)
 
 
@@ -54,6 +64,10 @@ class ItemReader:
             "message": self._read_message,
             "reasoning": self._read_reasoning,
             "compaction": self._read_compaction,
+            "function_call": self._read_call,
+            "function_call_output": self._read_output,
+            "custom_tool_call": self._read_custom_call,
+            "custom_tool_call_output": self._read_custom_output,
             "item_reference": self._read_reference,
         }
 
@@ -124,6 +138,41 @@ class ItemReader:
         self._open(item.encrypted_content, COMPACTION, f"{where}.encrypted_content")
         identifier = item.id or item_id("cmp", self._response_id, position)
         return Compaction(id=identifier, encrypted_content=item.encrypted_content)
+
+    def _read_call(self, raw: msgspec.Raw, where: str, position: int) -> FunctionCall:
+        item = _call.decode(raw)
+        return FunctionCall(
+            id=item.id or item_id("fc", self._response_id, position),
+            call_id=item.call_id,
+            name=item.name,
+            arguments=item.arguments,
+            status=item.status or "completed",
+            namespace=item.namespace or msgspec.UNSET,
+        )
+
+    def _read_output(self, raw: msgspec.Raw, where: str, position: int) -> FunctionCallOutput:
+        item = _output.decode(raw)
+        return FunctionCallOutput(
+            id=item.id or item_id("fco", self._response_id, position),
+            call_id=item.call_id,
+            output=item.output,
+            status=item.status or "completed",
+        )
+
+    def _read_custom_call(self, raw: msgspec.Raw, where: str, position: int) -> CustomToolCall:
+        item = _custom_call.decode(raw)
+        return CustomToolCall(
+            id=item.id or item_id("ctc", self._response_id, position),
+            call_id=item.call_id,
+            name=item.name,
+            input=item.input,
+            namespace=item.namespace or msgspec.UNSET,
+        )
+
+    def _read_custom_output(self, raw: msgspec.Raw, where: str, position: int) -> CustomToolCallOutput:
+        item = _output.decode(raw)
+        identifier = item.id or item_id("ctco", self._response_id, position)
+        return CustomToolCallOutput(id=identifier, call_id=item.call_id, output=item.output)
 
     def _read_reference(self, raw: msgspec.Raw, where: str, position: int) -> ItemReference:
         return _reference.decode(raw)

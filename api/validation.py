@@ -45,12 +45,6 @@ def check_supported(request: CreateResponse) -> None:
     if request.background and request.store is False:
         message = "`background` needs `store`: nobody could fetch the response."
         raise ApiError(400, message, param="store", code="invalid_value")
-    if request.text and request.text.format and request.text.format.type != "text":
-        message = f"`text.format` of type '{request.text.format.type}' is not supported."
-        raise ApiError(400, message, param="text.format", code="unsupported_parameter")
-    if request.reasoning and (request.reasoning.summary or request.reasoning.generate_summary):
-        message = "`reasoning.summary` is not supported: the raw reasoning is in the reasoning item's content."
-        raise ApiError(400, message, param="reasoning.summary", code="unsupported_parameter")
 
 
 INCLUDABLE = frozenset(
@@ -68,8 +62,6 @@ INCLUDABLE = frozenset(
 )
 
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "tools": (None, []),
-    "tool_choice": (None, "auto", "none"),
     "prompt": (None,),
     "moderation": (None,),
     "access_programs": (None,),

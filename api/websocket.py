@@ -16,6 +16,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from api.calls import open_calls
 from api.cancellation import cancel
 from api.creation import Chain, Creation
 from api.errors import ApiError, server_error, unavailable
@@ -191,7 +192,9 @@ class Connection:
         [turn] = await records.read_turns(self._redis, [response_id])
         if parent and parent.continuable:
             items = [*turn.input, *turn.output]
-            self._memory.keep(response_id, Chain(parent.ancestors, parent.context_bytes, parent.opening, items))
+            waiting = open_calls(turn.output)
+            chain = Chain(parent.ancestors, parent.context_bytes, waiting, parent.opening, items)
+            self._memory.keep(response_id, chain)
 
     async def _send_events(self, events: list[bytes], frame: CreateFrame) -> None:
         for event in events:

@@ -6,13 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench import decode, machine, prefix, relay, ttft
 from bench.load import clients
 from bench.native import native
 from bench.plan import Plan, standard
-from bench.report import Report
+from bench.report import Report, console_of_width
 from bench.stack import Stack
 
 NAMES = ("decode", "ttft", "prefix", "relay")
@@ -28,7 +27,7 @@ def main(names: tuple[str, ...], quick: bool, large: bool, path: Path | None) ->
 
     Each starts a real Redis, web process and worker with a model of random weights (made once, in bench/models).
     """
-    console = Console()
+    console = console_of_width()
     with console.status("making the model"):
         plan = standard(quick=quick, large=large)
     console.print(f"load average {machine.load():.2f}, {machine.describe()['cores']} cores, {plan.model}")

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from statistics import median
 
@@ -18,17 +19,16 @@ if __package__ in (None, ""):  # run as a file
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import click
-from rich.console import Console
 
 from bench import wire
 from bench.load import Clients, Post, clients
-from bench.report import Report
+from bench.report import Report, console_of_width
 from bench.wire import Stream
 from bench.words import Writer
 
 Measure = Callable[[list[Stream]], float]
 MEASURES: tuple[tuple[str, str, Measure], ...] = (
-    ("tokens per second", "tokens/s", wire.rate),
+    ("tokens per second, prompts included", "tokens/s", wire.throughput),
     ("time to first text", "ms", lambda streams: 1000 * median(stream.first_text for stream in streams)),
     ("time to first event", "ms", lambda streams: 1000 * median(stream.first_event for stream in streams)),
     ("complete streams", "share", lambda streams: sum(not stream.faults() for stream in streams) / len(streams)),
@@ -78,7 +78,7 @@ def main(
     path: Path | None,
 ) -> None:
     """Compare two servers under the same load."""
-    console = Console()
+    console = console_of_width()
     report = Report(console)
     pair = (Server("ours", ours, model_ours, key_ours), Server("peer", peer, model_peer, key_peer))
     with clients() as load:
@@ -111,10 +111,11 @@ def compare(
     for name, unit, measure in MEASURES:
         values = {side: [measure(streams) for streams in rounds_] for side, rounds_ in seen.items()}
         for side, figures in values.items():
-            report.add("compare", f"{case}, {side}: {name}", unit, figures, watch, faults=faults[side][:10])
+            if known := list(filter(isfinite, figures)):
+                report.add("compare", f"{case}, {side}: {name}", unit, known, watch, faults=faults[side][:10])
         ratios = [a / b for a, b in zip(values["ours"], values["peer"], strict=True) if b]
-        if ratios:
-            report.add("compare", f"{case}, ours / peer: {name}", "ratio", ratios, watch)
+        if known := list(filter(isfinite, ratios)):
+            report.add("compare", f"{case}, ours / peer: {name}", "ratio", known, watch)
 
 
 if __name__ == "__main__":

@@ -48,18 +48,14 @@ class Shape:
         """How requests name it."""
         return f"bench/{self.name}"
 
-    @property
-    def path(self) -> Path:
-        return FOLDER / "bench" / self.name / f"{self.name}-Q8_0.gguf"
-
 
 SMALL = Shape("random-0.1b", width=512, layers=8, heads=8, kv_heads=4, hidden=1536)
 LARGE = Shape("random-0.5b", width=896, layers=24, heads=14, kv_heads=2, hidden=4864)
 
 
-def ensure(shape: Shape) -> Path:
-    """The model's file, made now if there is none."""
-    path = shape.path
+def ensure(shape: Shape, folder: Path = FOLDER) -> Path:
+    """The model's file in a models folder, made now if there is none."""
+    path = folder / "bench" / shape.name / f"{shape.name}-Q8_0.gguf"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")

@@ -22,8 +22,8 @@ class Plan:
     models_dir: Path
     model_file: Path
     rounds: int = 7  # of each comparison
-    decode: Mapping[int, int] = field(default_factory=lambda: {1: 192, 8: 96, 32: 64})  # streams: tokens of each
-    prompt: int = 32  # words of a prompt
+    decode: Mapping[int, int] = field(default_factory=lambda: {1: 192, 8: 96, 32: 96})  # streams: tokens of each
+    prompt: int = 16  # words of a prompt
     first_tokens: int = 40  # requests whose first token is timed
     prefix: int = 1000  # words of shared instructions
     sharers: int = 16
@@ -52,8 +52,8 @@ def standard(*, quick: bool, large: bool) -> Plan:
     shape = models.LARGE if large else models.SMALL
     plan = Plan(shape.key, models.FOLDER, models.ensure(shape))
     if large:
-        plan = replace(plan, rounds=5, decode={1: 64, 8: 32, 32: 24}, first_tokens=20)
+        plan = replace(plan, rounds=5, decode={1: 64, 8: 48, 32: 48}, first_tokens=20)
     if quick:
         plan = replace(plan, rounds=3, first_tokens=12, relay_seconds=2.0, relay_burst=50)
-        plan = replace(plan, decode={streams: tokens // 2 for streams, tokens in plan.decode.items()})
+        plan = replace(plan, decode={streams: tokens * 2 // 3 for streams, tokens in plan.decode.items()})
     return plan

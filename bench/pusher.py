@@ -14,9 +14,9 @@ import time
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from workers.emitter import Emitter
 
 from bench.child import Child, serve
+from shared.emitter import Emitter
 from shared.redis import event_log, queue, records, registry, scripts
 from shared.redis.connection import connect
 from shared.schema.models import ModelCard
@@ -47,8 +47,10 @@ Pusher = Child[Pushed]
 
 
 def pusher(redis_url: str, model: str) -> Pusher:
-    """A process that serves `model` in this way."""
-    return Child("bench.pusher", Pushed, redis_url, model)
+    """A process that serves `model` in this way, and has said so."""
+    child: Pusher = Child("bench.pusher", Pushed, redis_url, model)
+    child.ask(Push(0, 0, 0))
+    return child
 
 
 class Written:

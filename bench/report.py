@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from bench import machine
 
+WIDTH = 150  # of a table that does not go to a terminal
 OUT = Path(__file__).parent / "out"
 
 
@@ -157,6 +159,11 @@ class Report:
         }
         path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1))
         return path
+
+
+def console_of_width() -> Console:
+    """A console that is wide enough for the table where it is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 
 
 def percentile(values: Iterable[float], share: float) -> float:

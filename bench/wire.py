@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import nan
 from typing import Any
 
 import msgspec
@@ -120,9 +121,17 @@ def window(streams: list[Stream]) -> tuple[float, float]:
 
 
 def rate(streams: list[Stream]) -> float:
-    """Tokens per second of all streams together while all of them run."""
+    """Tokens per second of all streams together while all of them run; not a number if they never did."""
+    if not all(stream.text_times for stream in streams):
+        return nan
     start, end = window(streams)
-    return sum(stream.tokens_between(start, end) for stream in streams) / (end - start) if end > start else 0.0
+    return sum(stream.tokens_between(start, end) for stream in streams) / (end - start) if end > start else nan
+
+
+def throughput(streams: list[Stream]) -> float:
+    """Tokens per second from the first request to the last text, whether the streams ran at once or not."""
+    ends = [stream.text_times[-1][0] for stream in streams if stream.text_times]
+    return sum(s.tokens for s in streams) / (max(ends) - min(s.sent for s in streams)) if ends else nan
 
 
 def read(received: Received) -> Stream:

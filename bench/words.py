@@ -7,6 +7,7 @@ bytes, then the syllables `b a`, then `Ġ ba`, then `Ġba ce`, then `Ġbace di`:
 from __future__ import annotations
 
 import random
+from functools import cache
 
 CONSONANTS = "bcdfghjklmnprstvwxyz"
 VOWELS = "aeiou"
@@ -27,6 +28,7 @@ def byte_letters() -> list[str]:
     return [letters[byte] for byte in range(256)]
 
 
+@cache
 def words() -> list[str]:
     """All words, without the space before them."""
     count = len(SYLLABLES)

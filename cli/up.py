@@ -40,7 +40,7 @@ def up(
     They are restarted when they die. Ctrl-C stops them in order: running answers are finished first; a second Ctrl-C
     kills. Conversations are kept in the data folder and are there again at the next start.
     """
-    from cli.data_dir import default_data_dir, locked
+    from cli.data_dir import default_data_dir, encryption_key, locked
     from cli.front import port_in_use
     from cli.stack import Stack
 
@@ -56,6 +56,8 @@ def up(
         _check_redis(named_redis)
     folder = (data_dir or default_data_dir()).absolute()
     with locked(folder):
+        if not settings.encryption_key:
+            settings = replace(settings, encryption_key=encryption_key(folder))
         stack = Stack(settings, folder, workers=workers, embed_redis=not named_redis)
         status = asyncio.run(stack.run())
     sys.exit(status)

@@ -52,7 +52,8 @@ class Emitter:
     """Turns parsed pieces into the events of one response and keeps the Response object they add up to.
 
     `take` returns the encoded events since the last call; they are numbered from `next_sequence` on without a gap.
-    `obfuscate` pads deltas; `seal` makes the `encrypted_content` of reasoning items.
+    `obfuscate` pads deltas; `seal` and `summarise` make the `encrypted_content` and
+    the summary of reasoning items.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class Emitter:
         *,
         obfuscate: bool = False,
         seal: Callable[[str], str] | None = None,
+        summarise: Callable[[str], str] | None = None,
     ) -> None:
         self.response = response
         self._sequence = next_sequence
         self._obfuscate = obfuscate
         self._seal = seal
+        self._summarise = summarise
         self._pending: list[bytes] = []
         self._open: _Open | None = None
         self._ended = False
@@ -79,12 +82,13 @@ class Emitter:
         *,
         obfuscate: bool = False,
         seal: Callable[[str], str] | None = None,
+        summarise: Callable[[str], str] | None = None,
     ) -> Emitter:
         """An emitter that goes on where a lost one stopped.
 
         `log` holds every event from 0, `response` is as it was at the beginning.
         """
-        emitter = cls(response, len(log), obfuscate=obfuscate, seal=seal)
+        emitter = cls(response, len(log), obfuscate=obfuscate, seal=seal, summarise=summarise)
         for encoded in log:
             match _decode(encoded):
                 case events.OutputItemAdded(item=item):
@@ -220,10 +224,13 @@ class Emitter:
 
     def close(self, status: ItemStatus = "completed", encrypted_content: str | UnsetType | None = UNSET) -> None:
         """Ends the open item, if there is one. `encrypted_content` is a reasoning item's, where it is known already."""
-        current, self._open = self._open, None
+        current = self._open
         if current is None:
             return
         text = "".join(current.text)
+        if self._summarise and isinstance(current.item, Reasoning) and text:
+            self.summary(self._summarise(text))
+        self._open = None
         match current.item:
             case Message() as item:
                 part = OutputText(text=text, logprobs=current.logprobs)

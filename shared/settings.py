@@ -62,9 +62,10 @@ class Settings:
     encryption_key: str = ""  # seals reasoning and compacted context; the same everywhere; `up` makes its own
 
     # the front end
-    wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     max_body_bytes: int = 8 * 1024 * 1024
     max_input_items: int = 4096
+    hosted_tools: str = "ignore"  # or refuse: tools that only OpenAI hosts, such as web_search
+    wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event
     follower_buffer_events: int = 2048  # a slower reader is served from the log

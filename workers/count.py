@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import msgspec
 
 from shared.redis import conversations, counting, records
+from workers.conversation import conversation, room_for_prompt, write
+from workers.dialects.toolbox import Toolbox
 from workers.engine.core import ModelLoadError
 from workers.generate import Services
-from workers.prompt import room_for_prompt, turn_items
 from workers.template import TemplateError
 
 
@@ -17,16 +16,16 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
     """Answers how many tokens a conversation has, and how many the model's context holds."""
     question = msgspec.json.decode(encoded, type=counting.Question)
     turns = await records.read_turns(services.redis, question.ancestors)
-    opening = await conversations.read_items(services.redis, question.opening) if question.opening else []
-    items = [*opening, *chain.from_iterable(map(turn_items, turns)), *question.input]
+    if question.opening:
+        items_of_conversation = await conversations.read_items(services.redis, question.opening)
+        turns.insert(0, records.Turn(input=items_of_conversation, output=[]))
     try:
+        items = conversation(turns, question.input, services.sealer, question.owner)
+        tools = Toolbox(question.tools) if question.tool_choice != "none" else None
         async with services.models.use(model) as loaded:
             length = loaded.engine.model.context_length
-            if question.truncate:
-                room = room_for_prompt(length, question.max_output_tokens)
-                prompt = loaded.prompter.write_truncated(question.instructions, items, question.effort, room)
-            else:
-                prompt = loaded.prompter.write(question.instructions, items, question.effort)
+            room = room_for_prompt(length, question.max_output_tokens) if question.truncate else None
+            prompt = write(loaded.prompter, question.instructions, items, question.effort, tools, room=room)
         answer = counting.Answer(tokens=len(prompt.tokens), context_length=length)
     except (TemplateError, ModelLoadError) as error:
         answer = counting.Answer(error=str(error))

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import msgspec
 import structlog
 from redis.asyncio import Redis
 
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
-from shared.sealing import REASONING, Sealer
+from shared.schema.content import text_of
+from shared.schema.items import Message
+from shared.sealing import COMPACTION, REASONING, Sealer
 from shared.settings import Settings
+from workers.conversation import (
+    AnyItem,
+    conversation,
+    request_for_summary,
+    room_for_prompt,
+    split_before_last_question,
+    summary_message,
+    turn_of_conversation,
+    write,
+)
+from workers.dialects.toolbox import Toolbox
 from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.generation import Generation
 from workers.lease import Leases
 from workers.models import LoadedModel, Models
 from workers.outbox import Outbox, Stream
-from workers.prompt import Prompt, conversation, room_for_prompt
+from workers.prompt import Prompt
 from workers.reader import Counts, Reader
+from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.template import TemplateError
 
 log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
+SUMMARY_TOKENS = 1024  # a compaction has at most
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
 
 
@@ -56,13 +73,18 @@ class Job:
         self._context = context
         self._response = context.response
         self._emitter = Emitter.restore(
-            context.response, log, obfuscate=context.generation.obfuscate, seal=_reasoning_seal(services, context)
+            context.response,
+            log,
+            obfuscate=context.generation.obfuscate,
+            seal=_reasoning_seal(services, context),
+            summarise=_summariser(context.generation.summary),
         )
         self._stream = Stream(services.outbox, context.response.id, token, len(log), self._abort)
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
         self._counts = Counts()
+        self._tools = Toolbox(context.response.tools)
         services.leases.on_abort(context.response.id, self._abort)
 
     @property
@@ -117,7 +139,7 @@ class Job:
             if queued:
                 await records.start(self._services.redis, self._response, self._token)
             async with self._services.models.use(self._context.generation.model) as model:
-                prompt = self._write_prompt(model)
+                prompt = await self._write_prompt(model)
                 generation = model.engine.generate(self._request(prompt))
                 finish = await self._relay(generation, model, prompt)
         usage = self._counts.usage()
@@ -128,43 +150,97 @@ class Job:
         else:
             self._emitter.complete(usage)
 
-    def _write_prompt(self, model: LoadedModel) -> Prompt:
+    async def _write_prompt(self, model: LoadedModel) -> Prompt:
         if self._context.conversation_gone:
             raise ConversationGone
-        generation = self._context.generation
-        items = list(conversation(self._context))
+        context, generation, response = self._context, self._context.generation, self._response
+        items: Sequence[AnyItem] = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
+        tools = self._callable()
+        prompt = write(model.prompter, response.instructions, items, generation.effort, tools)
+        threshold = generation.compact_threshold
+        if threshold is not None and len(prompt.tokens) > threshold:
+            items = await self._compact(model, items)
+            prompt = write(model.prompter, response.instructions, items, generation.effort, tools)
         if not generation.truncate:
-            return model.prompter.write(self._response.instructions, items, generation.effort)
-        room = room_for_prompt(model.engine.model.context_length, self._response.max_output_tokens)
-        return model.prompter.write_truncated(self._response.instructions, items, generation.effort, room)
+            return prompt
+        room = room_for_prompt(model.engine.model.context_length, response.max_output_tokens)
+        return write(model.prompter, response.instructions, items, generation.effort, tools, room=room)
+
+    def _callable(self) -> Toolbox | None:
+        """The tools that may be called now."""
+        return self._tools if self._tools and self._response.tool_choice != "none" else None
+
+    async def _compact(self, model: LoadedModel, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
+        """Has the model summarise all but the last question; the summary goes out as an item of the response."""
+        sealer = self._services.sealer
+        earlier, question = split_before_last_question(items)
+        if not earlier or sealer is None:
+            return items
+        self._emitter.compacting()
+        self._stream.send(self._emitter.take())
+        length = model.engine.model.context_length
+        prompt = write(
+            model.prompter,
+            self._response.instructions,
+            [*earlier, request_for_summary()],
+            "none",
+            room=room_for_prompt(length, SUMMARY_TOKENS),
+        )
+        summary = await self._summarise(model, prompt)
+        self._emitter.compaction(sealer.seal(summary, owner=self._context.owner, purpose=COMPACTION))
+        self._stream.send(self._emitter.take())
+        return [summary_message(summary), *question]
+
+    async def _summarise(self, model: LoadedModel, prompt: Prompt) -> str:
+        """The model's answer to `prompt`, without its reasoning, as one text; its tokens are counted."""
+        scratch = Emitter(msgspec.structs.replace(self._response, output=[]), 0)
+        parser = model.prompter.dialect.parser(prompt.text)
+        reader = Reader(model.engine, parser, scratch, self._counts)
+        request = GenerationRequest(
+            id=self._response.id, tokens=prompt.tokens, sampling=self._sampling(), max_tokens=SUMMARY_TOKENS
+        )
+        await self._read_all(model.engine.generate(request), reader, prompt)
+        scratch.close()
+        messages = (item for item in scratch.response.output if isinstance(item, Message))
+        return "\n".join(text_of(part) for message in messages for part in message.content)
 
     def _request(self, prompt: Prompt) -> GenerationRequest:
-        settings, response = self._services.settings, self._response
+        response = self._response
         return GenerationRequest(
             id=response.id,
             tokens=prompt.tokens,
-            sampling=Sampling(
-                temperature=response.temperature,
-                top_p=response.top_p,
-                top_k=settings.top_k,
-                min_p=settings.min_p,
-                seed=self._context.generation.seed,
-                top_logprobs=self._context.generation.logprobs,
-            ),
+            sampling=self._sampling(),
             max_tokens=0 if self._context.generation.prewarm else response.max_output_tokens,
+        )
+
+    def _sampling(self) -> Sampling:
+        settings, response, generation = self._services.settings, self._response, self._context.generation
+        return Sampling(
+            temperature=response.temperature,
+            top_p=response.top_p,
+            top_k=settings.top_k,
+            min_p=settings.min_p,
+            seed=generation.seed,
+            top_logprobs=generation.logprobs,
         )
 
     async def _relay(self, generation: Generation, model: LoadedModel, prompt: Prompt) -> FinishReason:
         """Passes every chunk on as events; returns how the generation ended."""
-        parser = model.prompter.dialect.parser(prompt.text)
-        reader = Reader(model.engine, parser, self._emitter, self._counts)
+        parser = model.prompter.dialect.parser(prompt.text, self._callable())
+        reader = Reader(model.engine, parser, self._emitter, self._counts, self._tools)
+        return await self._read_all(generation, reader, prompt, send=True)
+
+    async def _read_all(
+        self, generation: Generation, reader: Reader, prompt: Prompt, *, send: bool = False
+    ) -> FinishReason:
         counts, cached_before = self._counts, self._counts.cached
         counts.input += len(prompt.tokens)
         finish: FinishReason = "stop"
         async for chunk in generation:
             counts.cached = cached_before + generation.cached_tokens
             reader.read(chunk)
-            self._stream.send(self._emitter.take())
+            if send:
+                self._stream.send(self._emitter.take())
             finish = chunk.finish or finish
         reader.finish()
         return finish
@@ -187,7 +263,7 @@ class Job:
             [*rest, *self._emitter.take()],
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS,
-            input=self._context.input,
+            turn=turn_of_conversation(self._context.input, response.output),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
         )
         if not finished:
@@ -217,6 +293,10 @@ def _reasoning_seal(services: Services, context: records.Context) -> Callable[[s
     if sealer is None or not context.generation.encrypt_reasoning:
         return None
     return lambda text: sealer.seal(text, owner=context.owner, purpose=REASONING)
+
+
+def _summariser(style: str | None) -> Callable[[str], str] | None:
+    return partial(summarise, sentences=SUMMARY_SENTENCES[style]) if style else None
 
 
 def _too_long(error: PromptTooLong) -> str:

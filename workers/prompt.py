@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from shared.redis.records import Context, Turn
-from shared.schema.content import text_of
-from shared.schema.items import Item, Message, OutputItem, Reasoning
-from workers.dialects import detect
-from workers.engine.core import Engine
-from workers.template import ChatTemplate
-from workers.truncation import truncate
+from msgspec import UnsetType
 
-LEAST_ANSWER_TOKENS = 1024
-FALLBACK_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
+from shared.schema.content import InputText, text_of
+from shared.schema.items import (
+    Compaction,
+    CustomToolCall,
+    CustomToolCallOutput,
+    FunctionCall,
+    FunctionCallOutput,
+    Item,
+    Message,
+    OutputItem,
+    Reasoning,
 )
+from workers.dialects import detect
+from workers.dialects.history import Messages, assistant, output
+from workers.dialects.probe import probe
+from workers.dialects.toolbox import INPUT, Toolbox
+from workers.engine.core import Engine
+from workers.template import ChatTemplate, TemplateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,77 +39,102 @@ class Prompter:
     """Writes prompts for one loaded model: its template, its dialect, its tokenizer."""
 
     def __init__(self, engine: Engine) -> None:
-        """Raises TemplateError where the model's template is no valid one."""
-        source = engine.model.chat_template or FALLBACK_TEMPLATE
+        """Raises TemplateError where the model has no template, or one that cannot be used."""
+        source = engine.model.chat_template
+        if not source:
+            raise TemplateError("it has no chat template (tokenizer.chat_template), which an instruction model needs")
         self._engine = engine
         self._template = ChatTemplate(source, bos_token=engine.model.bos_token, eos_token=engine.model.eos_token)
         self.dialect = detect(source)
-        self._knows_developer = "developer" in source
+        variables = self.dialect.template_variables(None)
+        try:
+            self._template.render([{"role": "user", "content": "Hello"}], variables)
+        except TemplateError as error:
+            raise TemplateError(f"its chat template refuses a plain message: {error}") from error
+        self.traits = probe(self._template, variables)
 
-    def write(self, instructions: str | None, items: Iterable[Item | OutputItem], effort: str | None) -> Prompt:
+    def write(
+        self,
+        instructions: str | None,
+        items: Iterable[Item | OutputItem],
+        effort: str | None,
+        tools: Toolbox | None = None,
+    ) -> Prompt:
         """The prompt for a conversation. Raises TemplateError where the template refuses it."""
-        messages = self._messages(instructions, items)
-        text = self._template.render(messages, self.dialect.template_variables(effort))
+        messages = to_messages(instructions, items, tools or Toolbox())
+        prepared, offered = self.dialect.prepare(messages, tools, self.traits)
+        variables = self.dialect.template_variables(effort)
+        if offered:
+            variables["tools"] = offered
+        text = self._template.render(prepared, variables)
         return Prompt(text, self._engine.tokenize(text))
 
-    def write_truncated(
-        self, instructions: str | None, items: Sequence[Item | OutputItem], effort: str | None, room: int
-    ) -> Prompt:
-        """The prompt for the longest rest of a conversation that has at most `room` tokens."""
 
-        def fits(rest: Sequence[Item | OutputItem]) -> bool:
-            return len(self.write(instructions, rest, effort).tokens) <= room
+def to_messages(instructions: str | None, items: Iterable[Item | OutputItem], tools: Toolbox) -> Messages:
+    """The conversation in the form of `workers.dialects.history`.
 
-        return self.write(instructions, truncate(items, fits), effort)
-
-    def _messages(self, instructions: str | None, items: Iterable[Item | OutputItem]) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = []
-        thought: str | None = None
-        if instructions:
-            messages.append({"role": "system", "content": instructions})
-        for item in items:
-            if isinstance(item, Reasoning):
-                thought = "".join(part.text for part in item.content or ())
-                continue
-            if not isinstance(item, Message):
-                continue
-            message = self._message(item)
-            if thought and item.role == "assistant":
-                message["reasoning_content"] = thought
-            thought = None
-            messages.append(message)
-        return _merge_leading_system(messages)
-
-    def _message(self, item: Message) -> dict[str, Any]:
-        role = "system" if item.role == "developer" and not self._knows_developer else item.role
-        return {"role": role, "content": "\n".join(map(text_of, item.content))}
-
-
-def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:
-    """Tokens a truncated prompt may have: an answer needs room too, a quarter of the context at most."""
-    answer = min(max_output_tokens or LEAST_ANSWER_TOKENS, context_length // 4)
-    return context_length - max(answer, 1)
+    What the assistant did without hearing anything in between (its reasoning, its words, its calls) is one message.
+    """
+    messages: Messages = [{"role": "system", "content": instructions}] if instructions else []
+    said = _Said()
+    names: dict[str, str] = {}
+    for item in items:
+        if isinstance(item, Reasoning):
+            if said.text or said.calls:
+                messages += said.take()
+            said.reasoning += "".join(part.text for part in item.content or ())
+        elif isinstance(item, FunctionCall):
+            names[item.call_id] = tools.name_of(item.name, _namespace(item.namespace))
+            said.calls.append((item.call_id, names[item.call_id], _arguments(item.arguments)))
+        elif isinstance(item, CustomToolCall):
+            names[item.call_id] = tools.name_of(item.name, _namespace(item.namespace))
+            said.calls.append((item.call_id, names[item.call_id], {INPUT: item.input}))
+        elif isinstance(item, FunctionCallOutput | CustomToolCallOutput):
+            messages += said.take()
+            messages.append(output(item.call_id, names.get(item.call_id, "unknown"), _output_text(item.output)))
+        elif isinstance(item, Compaction):
+            raise ValueError("a compaction is opened by workers.conversation before it gets here")
+        elif item.role == "assistant":
+            said.text.append(_text(item))
+        else:
+            messages += said.take()
+            messages.append({"role": item.role, "content": _text(item)})
+    return messages + said.take()
 
 
-def conversation(context: Context) -> Iterable[Item | OutputItem]:
-    """Every item of a chain in order: each turn's input and output, then the response's own input."""
-    for turn in context.ancestors:
-        yield from turn_items(turn)
-    yield from context.input
+@dataclass(slots=True)
+class _Said:
+    """What the assistant has said since it last heard something."""
+
+    reasoning: str = ""
+    text: list[str] = field(default_factory=list)
+    calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def take(self) -> Messages:
+        """It as one message; none where there is nothing but reasoning, which no template shows alone."""
+        taken: Messages = []
+        if self.text or self.calls:
+            taken.append(assistant("\n\n".join(self.text), reasoning=self.reasoning, calls=self.calls))
+        self.reasoning, self.text, self.calls = "", [], []
+        return taken
 
 
-def turn_items(turn: Turn) -> Iterable[Item | OutputItem]:
-    """What one response took in, then what it put out."""
-    yield from turn.input
-    yield from turn.output
+def _text(item: Message) -> str:
+    return "\n".join(map(text_of, item.content))
 
 
-def _merge_leading_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Templates expect one system message at the start: instructions and leading system messages become one."""
-    leading = 0
-    while leading < len(messages) and messages[leading]["role"] == "system":
-        leading += 1
-    if leading < 2:
-        return messages
-    merged = "\n\n".join(message["content"] for message in messages[:leading])
-    return [{"role": "system", "content": merged}, *messages[leading:]]
+def _output_text(given: str | list[InputText]) -> str:
+    return given if isinstance(given, str) else "\n".join(part.text for part in given)
+
+
+def _namespace(value: str | UnsetType | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """A call's arguments as an object. What is none, as only a client can make up, is kept as its one argument."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {INPUT: text}

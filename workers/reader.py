@@ -6,8 +6,10 @@ import codecs
 from dataclasses import dataclass
 
 from shared.emitter import Emitter
+from shared.schema.ids import new_id
 from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
-from workers.dialects.base import Parser
+from workers.dialects.base import Parser, Piece
+from workers.dialects.toolbox import Toolbox
 from workers.engine.core import Chunk, Engine
 from workers.logprobs import LogprobTrail
 
@@ -36,11 +38,15 @@ class Counts:
 class Reader:
     """The output of one generation on its way to the emitter."""
 
-    def __init__(self, engine: Engine, parser: Parser, emitter: Emitter, counts: Counts) -> None:
+    def __init__(
+        self, engine: Engine, parser: Parser, emitter: Emitter, counts: Counts, tools: Toolbox | None = None
+    ) -> None:
         self._engine = engine
         self._parser = parser
         self._emitter = emitter
         self._counts = counts
+        self._tools = tools or Toolbox()
+        self._custom = False  # whether the call being read is one of a custom tool
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._trail = LogprobTrail(engine)
 
@@ -65,7 +71,27 @@ class Reader:
     def _emit(self, text: str, *, last: bool = False) -> None:
         pieces = self._parser.feed(text)
         for piece in [*pieces, *self._parser.finish()] if last else pieces:
-            if piece.kind == "reasoning":
+            self._pass_on(piece)
+
+    def _pass_on(self, piece: Piece) -> None:
+        match piece.kind:
+            case "text":
+                self._emitter.text(piece.text, self._trail.take(piece.text), piece.phase)
+            case "reasoning":
                 self._emitter.reasoning(piece.text)
-            else:
-                self._emitter.text(piece.text, self._trail.take(piece.text))
+            case "call":
+                self._open_call(piece.text)
+            case "arguments" if self._custom:
+                self._emitter.custom_input(piece.text)
+            case "arguments":
+                self._emitter.arguments(piece.text)
+            case "call_end":
+                self._emitter.close()
+
+    def _open_call(self, name: str) -> None:
+        self._trail.forget()
+        tool = self._tools.get(name)
+        self._custom = tool is not None and tool.custom
+        client_name, namespace = (tool.tool.name, tool.namespace) if tool else (name, None)
+        begin = self._emitter.open_custom_call if self._custom else self._emitter.open_call
+        begin(client_name, new_id("call"), namespace=namespace)

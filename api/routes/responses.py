@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import chain
 
 import msgspec
 from aiohttp import web
 
 from api.cancellation import cancel
+from api.compaction import compacted, summary_request
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error
 from api.follower import ResponseGone
+from api.items import require_sealer
 from api.paging import page, read_page
 from api.sse import wire_of
-from api.validation import check_supported, decode_request
+from api.validation import check_supported, decode_body, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
-from shared.schema.request import CreateResponse
+from shared.schema.request import CompactRequest, CreateResponse
 from shared.schema.response import Response, ResponseError
 
 OWNER = "public"
@@ -42,18 +47,27 @@ async def create_response(request: web.Request) -> web.StreamResponse:
             return await _repeat(request, body, earlier)
         if response.background and not body.stream:
             return _result(msgspec.json.encode(response))
-        try:
+        async with _attended(request, response):
             if body.stream:
                 return await streams.send(request, response.id, subscription, first=draft.events)
-            return _outcome(await streams.result(response.id, subscription))
-        except ResponseGone:
-            raise server_error(f"The response '{response.id}' was deleted before its end.") from None
-        except BaseException:
-            await _left(request, response)
-            raise
-        finally:
-            if not response.store:
-                await records.forget(request.app[REDIS], response.id)
+            return _result(_checked(await streams.result(response.id, subscription)))
+
+
+@routes.post("/v1/responses/compact")
+async def compact_response(request: web.Request) -> web.Response:
+    body = decode_body(_compact, await request.read())
+    creation, streams = request.app[CREATION], request.app[STREAMS]
+    sealer = require_sealer(creation.sealer, "compact")
+    draft = await creation.draft(summary_request(body), OWNER)
+    response = draft.record.response
+    async with streams.end_of(response.id) as subscription:
+        await creation.create(draft)
+        async with _attended(request, response):
+            encoded = _checked(await streams.result(response.id, subscription))
+    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, OWNER)
+    conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
+    summary = compacted(_decode_response(encoded), conversation, sealer, OWNER)
+    return _result(msgspec.json.encode(summary))
 
 
 @routes.get("/v1/responses/{id}")
@@ -131,13 +145,25 @@ async def _repeat(request: web.Request, body: CreateResponse, response_id: str) 
         return _result(encoded)
     streams = request.app[STREAMS]
     async with streams.end_of(response_id) as subscription:
-        return _outcome(await streams.result(response_id, subscription))
+        return _result(_checked(await streams.result(response_id, subscription)))
 
 
-async def _left(request: web.Request, response: Response) -> None:
-    """A client that leaves cancels its generation, unless it runs in the background."""
-    if not response.background:
-        await cancel(request.app[REDIS], request.app[SETTINGS], response.id, OWNER)
+@asynccontextmanager
+async def _attended(request: web.Request, response: Response) -> AsyncIterator[None]:
+    """While a client waits: when it leaves, its generation is cancelled, unless that runs in the background; at the end
+    nothing is left of an unstored response."""
+    redis = request.app[REDIS]
+    try:
+        yield
+    except ResponseGone:
+        raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+    except BaseException:
+        if not response.background:
+            await cancel(redis, request.app[SETTINGS], response.id, OWNER)
+        raise
+    finally:
+        if not response.store:
+            await records.forget(redis, response.id)
 
 
 def _idempotency(request: web.Request, body: bytes, response: Response) -> Idempotency | None:
@@ -157,13 +183,15 @@ class _Outcome(msgspec.Struct):
 
 
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode
+_decode_response = msgspec.json.Decoder(Response).decode
+_compact = msgspec.json.Decoder(CompactRequest)
 
 
-def _outcome(encoded: bytes) -> web.Response:
-    """The answer to a client that waited. Raises ApiError where the response failed: nothing else would tell it."""
+def _checked(encoded: bytes) -> bytes:
+    """The response a client waited for. Raises ApiError where it failed: nothing else would tell it."""
     outcome = _decode_outcome(encoded)
     if outcome.error is None:
-        return _result(encoded)
+        return encoded
     message = f"{outcome.error.message} (response {outcome.id})"
     if outcome.error.code == "invalid_prompt":
         raise ApiError(400, message, param="input", code=outcome.error.code)

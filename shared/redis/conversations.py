@@ -16,11 +16,11 @@ from redis.asyncio import Redis
 from shared.redis import keys, scripts
 from shared.redis.scripts import Argument
 from shared.schema.conversation import Conversation
-from shared.schema.items import Item, text_bytes
+from shared.schema.items import CustomToolCall, CustomToolCallOutput, FunctionCall, FunctionCallOutput, Item, text_bytes
 
 _encode = msgspec.json.Encoder().encode
 _item = msgspec.json.Decoder(Item)
-_metadata = msgspec.json.Decoder(dict[str, str])
+_names = msgspec.json.Decoder(dict[str, str])
 
 
 class ConversationGone(Exception):
@@ -33,6 +33,10 @@ class ConversationHeld(Exception):
     def __init__(self, response_id: str) -> None:
         super().__init__(response_id)
         self.response_id = response_id
+
+
+class ConversationChanged(Exception):
+    """Nothing was written: the conversation is not the one that was read."""
 
 
 class ItemRepeated(Exception):
@@ -49,6 +53,8 @@ class Opening(Struct, kw_only=True):
     conversation: str
     before: int
     bytes: int = 0  # of text in them
+    waiting: dict[str, str] = {}  # calls among them that wait for their output: kind of output by call_id
+    version: int = 0
 
 
 def names(conversation_id: str) -> list[str]:
@@ -61,8 +67,22 @@ def pairs(items: Sequence[Item]) -> list[str | bytes]:
     return [part for item in items for part in (item.id, _encode(item))]
 
 
+def calls(items: Sequence[Item]) -> bytes:
+    """What items change about the calls that wait for their output, as scripts take it. A cut call waits for none."""
+    changes: list[tuple[str, str]] = []
+    for item in items:
+        match item:
+            case FunctionCall(status="completed"):
+                changes.append((item.call_id, "function_call_output"))
+            case CustomToolCall():
+                changes.append((item.call_id, "custom_tool_call_output"))
+            case FunctionCallOutput() | CustomToolCallOutput():
+                changes.append((item.call_id, ""))
+    return _encode(changes)
+
+
 def refuse(outcome: Sequence[bytes | int]) -> None:
-    """Raises what a script's outcome says: {1} gone, {2, response id} held, {3, item id} repeated."""
+    """Raises what a script's outcome says: {1} gone, {2, response id} held, {3, item id} repeated, {4} changed."""
     match outcome:
         case [1]:
             raise ConversationGone
@@ -70,19 +90,14 @@ def refuse(outcome: Sequence[bytes | int]) -> None:
             raise ConversationHeld(response_id.decode())
         case [3, bytes(item_id)]:
             raise ItemRepeated(item_id.decode())
+        case [4]:
+            raise ConversationChanged
 
 
 async def create(redis: Redis, conversation: Conversation, items: Sequence[Item], owner: str, ttl_seconds: int) -> None:
     metadata = _encode(conversation.metadata)
-    arguments: list[Argument] = [
-        owner,
-        conversation.created_at,
-        metadata,
-        ttl_seconds,
-        text_bytes(items),
-        *pairs(items),
-    ]
-    await scripts.CONVERSATION_CREATE.call(redis, names(conversation.id), arguments)
+    fixed: list[Argument] = [owner, conversation.created_at, metadata, ttl_seconds, text_bytes(items), calls(items)]
+    await scripts.CONVERSATION_CREATE.call(redis, names(conversation.id), [*fixed, *pairs(items)])
 
 
 async def read(redis: Redis, conversation_id: str, owner: str) -> Conversation:
@@ -90,17 +105,22 @@ async def read(redis: Redis, conversation_id: str, owner: str) -> Conversation:
     found, created_at, metadata = await _hmget(redis, conversation_id, "owner", "created_at", "metadata")
     if found != owner.encode():
         raise ConversationGone
-    return Conversation(
-        id=conversation_id, created_at=int(created_at or 0), metadata=_metadata.decode(metadata or b"{}")
-    )
+    return Conversation(id=conversation_id, created_at=int(created_at or 0), metadata=_names.decode(metadata or b"{}"))
 
 
 async def read_opening(redis: Redis, conversation_id: str, owner: str) -> Opening:
     """Everything a conversation holds now. Raises ConversationGone."""
-    found, following, size = await _hmget(redis, conversation_id, "owner", "next", "bytes")
+    fields = ("owner", "next", "bytes", "waiting", "version")
+    found, following, size, waiting, version = await _hmget(redis, conversation_id, *fields)
     if found != owner.encode():
         raise ConversationGone
-    return Opening(conversation=conversation_id, before=int(following or 0), bytes=int(size or 0))
+    return Opening(
+        conversation=conversation_id,
+        before=int(following or 0),
+        bytes=int(size or 0),
+        waiting=_names.decode(waiting or b"{}"),
+        version=int(version or 0),
+    )
 
 
 async def update(
@@ -122,13 +142,16 @@ async def delete(redis: Redis, conversation_id: str, owner: str) -> None:
 
 async def add(redis: Redis, conversation_id: str, owner: str, items: Sequence[Item], ttl_seconds: int) -> None:
     """Adds all the items or none. Raises ConversationGone, ConversationHeld, ItemRepeated."""
-    fixed: list[Argument] = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, text_bytes(items)]
+    about: list[Argument] = [text_bytes(items), calls(items)]
+    fixed = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, *about]
     refuse(await scripts.CONVERSATION_ADD.call(redis, names(conversation_id), [*fixed, *pairs(items)]))
 
 
 async def remove(redis: Redis, conversation_id: str, owner: str, item: Item, ttl_seconds: int) -> None:
     """Raises ConversationGone, ConversationHeld."""
-    arguments: list[Argument] = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, item.id, text_bytes([item])]
+    gone = [(item.call_id, "")] if isinstance(item, FunctionCall | CustomToolCall) else []
+    about: list[Argument] = [item.id, text_bytes([item]), _encode(gone)]
+    arguments = [owner, keys.RESPONSE_PREFIX, keys.JOB_PREFIX, ttl_seconds, *about]
     refuse(await scripts.CONVERSATION_REMOVE.call(redis, names(conversation_id), arguments))
 
 

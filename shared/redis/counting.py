@@ -13,6 +13,7 @@ from shared.redis import keys, queue
 from shared.redis.conversations import Opening
 from shared.schema.ids import new_id
 from shared.schema.items import Item
+from shared.schema.tools import Tool, ToolChoice
 
 ANSWER_TTL_SECONDS = 60
 
@@ -22,9 +23,12 @@ class Question(Struct, kw_only=True):
 
     opening: Opening | None = None
     ancestors: list[str]
+    owner: str
     input: list[Item]
     instructions: str | None
     effort: str | None
+    tools: list[Tool] = []
+    tool_choice: ToolChoice = "auto"
     truncate: bool = False
     max_output_tokens: int | None = None
 

@@ -48,15 +48,15 @@ async def finish(
     *,
     record_ttl_seconds: int,
     log_ttl_seconds: int,
-    input: Sequence[Item] = (),
+    turn: Sequence[Item] = (),
     conversation_ttl_seconds: int | None = None,
 ) -> bool:
     """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost.
 
-    A response of a conversation gives up its hold of it, and adds `input` and its output to it if it ended well.
+    A response of a conversation gives up its hold of it, and adds `turn` to it if it ended well.
     """
     response_id, conversation = response.id, response.conversation
-    joining = [*input, *response.output] if conversation and response.status in CONTINUABLE else []
+    joining = turn if conversation and response.status in CONTINUABLE else []
     done: int = await scripts.FINISH.call(
         redis,
         [
@@ -81,6 +81,7 @@ async def finish(
             int(response.store),
             conversation_ttl_seconds or record_ttl_seconds,
             text_bytes(joining),
+            conversations.calls(joining),
             len(joining),
             *conversations.pairs(joining),
             first,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -25,6 +25,7 @@ class Generation(Struct, kw_only=True):
     logprobs: int | None = None  # how many alternatives of each token; None: no logprobs
     encrypt_reasoning: bool = False
     truncate: bool = False  # drop the oldest items where the context is too small
+    summary: Literal["auto", "concise", "detailed"] | None = None  # of the reasoning
     compact_threshold: int | None = None  # tokens of prompt beyond which the conversation is summarised first
     prewarm: bool = False  # compute the prompt, generate nothing
 
@@ -37,8 +38,8 @@ class Record(Struct, kw_only=True):
     input: list[Item]
     owner: str
     ancestors: list[str]  # ids, oldest first; the last one is the parent
-    context_bytes: int  # bytes of text in the chain, this response's input included; not in its own conversation
-    opening: Opening | None = None  # what the chain begins with, where an ancestor belonged to a conversation
+    context_bytes: int  # bytes of text in the whole chain, this response's input included
+    opening: Opening | None = None  # what the chain begins with, where it or an ancestor belongs to a conversation
     inherited: int = 0  # how many items of `input` come from ancestors that were not stored
 
 
@@ -49,6 +50,7 @@ class Parent(Struct, kw_only=True):
     owner: str
     ancestors: list[str]
     context_bytes: int
+    output: list[OutputItem]
     opening: Opening | None
 
     @property
@@ -122,12 +124,11 @@ async def create(
 ) -> Created | AncestorGone | Repeated:
     """Writes a record and its first events, enqueues the job and wakes a worker, in one round trip.
 
-    A response that belongs to a conversation begins with what is in it now and holds it from now on.
-    Raises ConversationGone, ConversationHeld, ItemRepeated.
+    A response that belongs to a conversation, which has to be as its `opening` says, holds it from now on.
+    Raises ConversationGone, ConversationHeld, ConversationChanged, ItemRepeated.
     """
     response, model = record.response, record.generation.model
-    conversation = response.conversation
-    opening = Opening(conversation=conversation.id, before=0) if conversation else record.opening
+    opening, joins = record.opening, response.conversation is not None
     names = [
         keys.response(response.id),
         keys.events(response.id),
@@ -163,7 +164,7 @@ async def create(
             conversation_ttl_seconds or ttl_seconds,
             keys.RESPONSE_PREFIX,
             keys.JOB_PREFIX,
-            _encode([item.id for item in record.input]) if conversation else "",
+            *((opening.version, _encode([item.id for item in record.input])) if opening and joins else ("", "")),
             len(events),
             *events,
             *(part for pair in fields.items() for part in pair),
@@ -174,18 +175,17 @@ async def create(
             return AncestorGone(record.ancestors[position - 1])
         case [2, response_id, digest]:
             return Repeated(response_id.decode(), bool(idempotency and digest == idempotency.digest.encode()))
-        case [3] if not conversation:
+        case [3] if not joins:
             return AncestorGone(response.previous_response_id or "")
-        case [(3 | 4 | 5) as refusal, *about]:
+        case [(3 | 4 | 5 | 6) as refusal, *about]:
             conversations.refuse([refusal - 2, *about])
     return Created()
 
 
 async def read_parent(redis: Redis, response_id: str) -> Parent | None:
     """What chaining needs to know of a response; None when there is no such record."""
-    status, owner, ancestors, size, conversation, before = await _hmget(
-        redis, response_id, "status", "owner", "ancestors", "context_bytes", "conversation", "before"
-    )
+    fields = ("status", "owner", "ancestors", "context_bytes", "response", "conversation", "before")
+    status, owner, ancestors, size, response, conversation, before = await _hmget(redis, response_id, *fields)
     if status is None or owner is None:
         return None
     return Parent(
@@ -193,6 +193,7 @@ async def read_parent(redis: Redis, response_id: str) -> Parent | None:
         owner=owner.decode(),
         ancestors=msgspec.json.decode(ancestors or b"[]", type=list[str]),
         context_bytes=int(size or 0),
+        output=_output.decode(response or b"{}").output,
         opening=Opening(conversation=conversation.decode(), before=int(before or 0)) if conversation else None,
     )
 

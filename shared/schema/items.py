@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from shared.schema.content import InputText, MessagePart, ReasoningText, SummaryText, text_of
 
@@ -82,6 +82,42 @@ class CompactionInput(Struct, kw_only=True):
     type: Literal["compaction"]
     encrypted_content: str
     id: str | None = None
+
+
+CallId = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class FunctionCallInput(Struct, kw_only=True):
+    """A function call sent back by a stateless client."""
+
+    type: Literal["function_call"]
+    call_id: CallId
+    name: str
+    arguments: str
+    id: str | None = None
+    status: ItemStatus | None = None
+    namespace: str | None = None
+
+
+class CustomToolCallInput(Struct, kw_only=True):
+    """A custom tool call sent back by a stateless client."""
+
+    type: Literal["custom_tool_call"]
+    call_id: CallId
+    name: str
+    input: str
+    id: str | None = None
+    namespace: str | None = None
+
+
+class CallOutputInput(Struct, kw_only=True):
+    """What the client's tool returned."""
+
+    type: Literal["function_call_output", "custom_tool_call_output"]
+    call_id: CallId
+    output: str | list[InputText]
+    id: str | None = None
+    status: ItemStatus | None = None
 
 
 class ItemReference(Struct, kw_only=True):

@@ -25,8 +25,22 @@ class StreamOptions(Struct, kw_only=True):
     include_obfuscation: bool | None = None
 
 
-class TextFormat(Struct, kw_only=True):
-    type: Literal["text", "json_schema", "json_object"] = "text"
+class PlainFormat(Struct, tag_field="type", tag="text", kw_only=True):
+    pass
+
+
+class JsonObjectFormat(Struct, tag_field="type", tag="json_object", kw_only=True):
+    pass
+
+
+class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema", kw_only=True):
+    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+TextFormat = PlainFormat | JsonObjectFormat | JsonSchemaFormat
 
 
 class TextOptions(Struct, kw_only=True):
@@ -36,6 +50,23 @@ class TextOptions(Struct, kw_only=True):
 
 class ConversationParam(Struct, kw_only=True, forbid_unknown_fields=True):
     id: str
+
+
+class ContextManagement(Struct, kw_only=True):
+    """Summarise the conversation first when its prompt has more than `compact_threshold` tokens."""
+
+    type: Literal["compaction"]
+    compact_threshold: Annotated[int, Meta(ge=1)] | None = None
+
+
+class CompactRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/responses/compact`."""
+
+    model: str | None = None
+    input: str | list[Raw] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
 
 
 class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +94,7 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     tools: list[Raw] | None = None
     tool_choice: Any = None
     truncation: Literal["auto", "disabled"] | None = None
-    context_management: list[Raw] | None = None
+    context_management: Annotated[list[ContextManagement], Meta(max_length=1)] | None = None
     service_tier: str | None = None
     prompt: dict[str, Any] | None = None
     prompt_cache_key: str | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from shared.schema.items import OutputItem
+from shared.schema.request import PlainFormat, TextFormat
+from shared.schema.tools import Tool, ToolChoice
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -56,6 +58,11 @@ class ReasoningConfig(Struct, kw_only=True):
     summary: str | None = None
 
 
+class TextConfig(Struct, kw_only=True):
+    format: TextFormat
+    verbosity: Literal["low", "medium", "high"] | UnsetType = UNSET
+
+
 class Response(Struct, kw_only=True):
     """https://platform.openai.com/docs/api-reference/responses/object ; times are Unix seconds."""
 
@@ -83,9 +90,9 @@ class Response(Struct, kw_only=True):
     service_tier: str = "default"
     store: bool = True
     temperature: float
-    text: dict[str, Any] = field(default_factory=lambda: {"format": {"type": "text"}})
-    tool_choice: Any = "auto"
-    tools: list[Any] = field(default_factory=list)
+    text: TextConfig = field(default_factory=lambda: TextConfig(format=PlainFormat()))
+    tool_choice: ToolChoice = "auto"
+    tools: list[Tool] = field(default_factory=list)
     top_logprobs: int = 0
     top_p: float
     truncation: Literal["auto", "disabled"] = "disabled"

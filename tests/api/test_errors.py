@@ -154,10 +154,6 @@ async def test_a_wrong_query_is_a_400(stack: Stack, query: str) -> None:
     "fields",
     [
         {"include": ["reasoning.encrypted_content"]},  # without an ENCRYPTION_KEY
-        {"tools": [{"type": "function", "name": "f"}]},
-        {"tool_choice": "required"},
-        {"text": {"format": {"type": "json_object"}}},
-        {"reasoning": {"summary": "auto"}},
     ],
 )
 async def test_what_cannot_be_honoured_is_refused_by_name(stack: Stack, fields: dict[str, Any]) -> None:

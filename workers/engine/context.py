@@ -21,6 +21,10 @@ SINGLE_THREAD_PARAMETERS = 30_000_000
 STATEFUL_DONORS = 8  # of models whose memory is a state: each sequence costs memory of its own
 
 
+_logits_address = llama._lib["llama_get_logits"]  # as a number: a ctypes pointer costs 20 µs to look into
+_logits_address.argtypes, _logits_address.restype = [llama.llama_context_p_ctypes], ctypes.c_void_p
+
+
 class DecodeFailed(Exception):
     """llama_decode gave up; the memory's contents are unknown."""
 
@@ -120,9 +124,9 @@ class Context:
     def logits(self) -> NDArray[np.float32]:
         """The wanted logits of the last batch, (rows, vocabulary), in its order. llama.cpp's own memory: until the
         next batch they may be read and changed."""
-        pointer = llama.llama_get_logits(self._handle)
-        address = ctypes.addressof(pointer.contents)
+        address = _logits_address(self._handle)
         if address != self._logits_at:
+            pointer = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
             self._logits = np.ctypeslib.as_array(pointer, (self.sequences, self._vocab_size))
             self._logits_at = address
         return self._logits[: self.batch.rows]

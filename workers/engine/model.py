@@ -146,11 +146,16 @@ def load_model(path: Path, settings: Settings, on_progress: Callable[[float], No
     with logs.errors() as errors:
         handle = llama.llama_model_load_from_file(str(path).encode(), parameters)
     if not handle:
-        raise ModelLoadError(path, "; ".join(errors) or "llama.cpp does not say why")
+        raise ModelLoadError(path, _reason(errors))
     if not llama.llama_model_has_decoder(handle) or llama.llama_model_has_encoder(handle):
         llama.llama_model_free(handle)
         raise ModelLoadError(path, "not a model that continues text (it has an encoder, or no decoder)")
     return Model(path, handle, settings)
+
+
+def _reason(errors: list[str]) -> str:
+    """The first error is the cause; the others say that it made all the rest fail."""
+    return errors[0].removeprefix("llama_model_load: error loading model: ") if errors else "llama.cpp does not say why"
 
 
 def _progress_callback(on_progress: Callable[[float], None]) -> Any:

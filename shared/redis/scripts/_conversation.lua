@@ -9,14 +9,26 @@ local function holder(conversation, record_prefix, job_prefix)
   return (status == 'queued' or status == 'in_progress') and id
 end
 
+-- Keeps note of which calls wait for their output: `changes` is JSON, [[call id, kind of output or ''], ...].
+local function note_calls(conversation, changes)
+  if changes == '[]' then return end
+  local waiting = cjson.decode(redis.call('HGET', conversation, 'waiting') or '{}')
+  for _, change in ipairs(cjson.decode(changes)) do
+    waiting[change[1]] = change[2] ~= '' and change[2] or nil
+  end
+  redis.call('HSET', conversation, 'waiting', cjson.encode(waiting))
+end
+
 -- Adds the items ARGV[from] (id), ARGV[from + 1] (encoded), ... ARGV[to] at the end; one that is there already stays.
-local function add_items(conversation, order, items, from, to, bytes)
+local function add_items(conversation, order, items, from, to, bytes, calls)
   for i = from, to, 2 do
     if redis.call('HSETNX', items, ARGV[i], ARGV[i + 1]) == 1 then
       redis.call('ZADD', order, redis.call('HINCRBY', conversation, 'next', 1) - 1, ARGV[i])
     end
   end
   redis.call('HINCRBY', conversation, 'bytes', bytes)
+  redis.call('HINCRBY', conversation, 'version', 1)
+  note_calls(conversation, calls)
 end
 
 -- The encoded items at positions below `before`, oldest first.

@@ -2,11 +2,11 @@
 -- may; to its conversation it adds items only while that names it as its holder.
 -- KEYS: lease, events, record, queue, job, retry, conversation (or ''), its order, its items
 -- ARGV: token, events channel, end channel, job id, status, response, record ttl s, log ttl s, bytes of output text,
---       stored (1 or 0), conversation ttl s, bytes of text in the items for it, number of them, id, item, id, item ...,
---       sequence number of the first event, event, event ... (the last one is the terminal event)
+--       stored (1 or 0), conversation ttl s, bytes of text in the items for it, their calls, number of them, id, item, id,
+--       item ..., sequence number of the first event, event, event ... (the last one is the terminal event)
 -- Returns 0 when the lease is lost, 1 when done.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-local at = 14 + 2 * ARGV[13]  -- where the sequence number is
+local at = 15 + 2 * ARGV[14]  -- where the sequence number is
 if redis.call('EXISTS', KEYS[3]) == 1 then
   local length = redis.call('XLEN', KEYS[2])
   local first = tonumber(ARGV[at])
@@ -27,7 +27,7 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 end
 if KEYS[7] ~= '' and redis.call('HGET', KEYS[7], 'response') == ARGV[4] then
   redis.call('HDEL', KEYS[7], 'response')
-  add_items(KEYS[7], KEYS[8], KEYS[9], 14, at - 1, ARGV[12])
+  if at > 15 then add_items(KEYS[7], KEYS[8], KEYS[9], 15, at - 1, ARGV[12], ARGV[13]) end
   keep(KEYS[7], KEYS[8], KEYS[9], ARGV[11])
 end
 redis.call('ZREM', KEYS[4], ARGV[4])

@@ -51,7 +51,7 @@ async def test_a_seed_reproduces(make_engine: EngineFactory) -> None:
     outputs = []
     for seed in (7, 7, 8):
         engine = await make_engine()  # a prompt found in the cache is rounded differently
-        sampling = Sampling(temperature=1.5, seed=seed)
+        sampling = Sampling(temperature=4, seed=seed)  # so flat that any model varies
         outputs.append((await run(engine, chat("Tell a story"), sampling, max_tokens=40)).tokens)
     assert outputs[0] == outputs[1] != outputs[2]
 

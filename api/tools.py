@@ -1,0 +1,169 @@
+"""The tools, the choice among them, and the output format of a request: read, checked, or refused with the place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import structlog
+
+from api.errors import ApiError
+from api.validation import refuse
+from shared.grammar import Unsupported, check_grammar, check_schema
+from shared.schema.request import CreateResponse, JsonSchemaFormat, TextFormat
+from shared.schema.tools import (
+    AllowedTools,
+    CustomChoice,
+    CustomTool,
+    FunctionChoice,
+    FunctionTool,
+    GrammarFormat,
+    NamespaceTool,
+    Tool,
+    ToolChoice,
+)
+
+log = structlog.get_logger()
+
+MAX_TOOLS = 512
+HOSTED = frozenset(
+    {
+        "apply_patch",
+        "code_interpreter",
+        "computer",
+        "computer_use",
+        "computer_use_preview",
+        "file_search",
+        "image_generation",
+        "local_shell",
+        "programmatic_tool_calling",
+        "shell",
+        "tool_search",
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    }
+)
+"""Tools that OpenAI runs itself; none of them can exist here."""
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+_typed = msgspec.json.Decoder(_Typed)
+_tool = msgspec.json.Decoder(Tool)
+
+
+def read_tools(request: CreateResponse, *, refuse_hosted: bool) -> list[Tool]:
+    """The tools of a request. Hosted ones are left out with a note in the log, or refused. Raises ApiError."""
+    raw = request.tools or []
+    if len(raw) > MAX_TOOLS:
+        message = f"There are {len(raw)} tools, {MAX_TOOLS} are allowed."
+        raise ApiError(400, message, param="tools", code="array_above_max_length")
+    tools = [tool for position, one in enumerate(raw) if (tool := _read(one, f"tools[{position}]", refuse_hosted))]
+    seen: set[tuple[str | None, str]] = set()
+    for where, namespace, tool in _callable(tools):
+        if (namespace, tool.name) in seen:
+            message = f"{where}: there is another tool called '{tool.name}'."
+            raise ApiError(400, message, param=f"{where}.name", code="invalid_value")
+        seen.add((namespace, tool.name))
+        _check(tool, where)
+    return tools
+
+
+def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
+    """How the model may choose. Raises ApiError where it names a tool that is not offered."""
+    if request.tool_choice is None:
+        return "auto"
+    try:
+        choice: ToolChoice = _convert_choice(request.tool_choice)
+    except msgspec.ValidationError as error:
+        refuse(error, "tool_choice")
+    names = {tool.name for _, _, tool in _callable(tools)}
+    wanted: list[tuple[str, str]] = []
+    if isinstance(choice, FunctionChoice | CustomChoice):
+        wanted = [("tool_choice.name", choice.name)]
+    elif isinstance(choice, AllowedTools):
+        wanted = [
+            (f"tool_choice.tools[{n}].name", str(tool.get("name")))
+            for n, tool in enumerate(choice.tools)
+            if tool.get("type") not in HOSTED
+        ]
+    for where, name in wanted:
+        if name not in names:
+            message = f"{where} is '{name}', which is none of the tools of this request."
+            raise ApiError(400, message, param=where, code="invalid_value")
+    if choice == "required" and not names:
+        message = "`tool_choice` is 'required', but the request has no tools."
+        raise ApiError(400, message, param="tool_choice", code="invalid_value")
+    return choice
+
+
+def read_format(request: CreateResponse) -> TextFormat | None:
+    """The output format. Raises ApiError where no output can be held to its schema."""
+    chosen = request.text.format if request.text else None
+    if isinstance(chosen, JsonSchemaFormat):
+        try:
+            check_schema(chosen.schema)
+        except Unsupported as error:
+            where = "text.format.schema" + (f".{error.path}" if error.path else "")
+            raise ApiError(400, f"{where}: {error}", param=where, code="invalid_json_schema") from None
+    return chosen
+
+
+def _read(raw: msgspec.Raw, where: str, refuse_hosted: bool) -> Tool | None:
+    try:
+        kind = _typed.decode(raw).type
+        if kind in ("function", "custom", "namespace"):
+            tool: Tool = _tool.decode(raw)
+            return tool
+    except msgspec.ValidationError as error:
+        refuse(error, where)
+    if kind == "mcp":
+        message = f"{where}: remote MCP servers are not supported by this server yet."
+        raise ApiError(400, message, param=where, code="unsupported_tool")
+    if kind not in HOSTED:
+        message = f"{where}.type is '{kind}', expected 'function', 'custom' or 'namespace'."
+        raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
+    if refuse_hosted:
+        message = f"{where}: '{kind}' is a tool that OpenAI hosts; it does not exist here."
+        raise ApiError(400, message, param=where, code="unsupported_tool")
+    log.info("hosted_tool_ignored", type=kind)
+    return None
+
+
+def _callable(tools: list[Tool]) -> Iterator[tuple[str, str | None, FunctionTool | CustomTool]]:
+    """Every tool that can be called, with its place and its namespace."""
+    for position, tool in enumerate(tools):
+        if not isinstance(tool, NamespaceTool):
+            yield f"tools[{position}]", None, tool
+            continue
+        for number, inner in enumerate(tool.tools):
+            yield f"tools[{position}].tools[{number}]", tool.name, inner
+
+
+def _check(tool: FunctionTool | CustomTool, where: str) -> None:
+    try:
+        if isinstance(tool, CustomTool):
+            if isinstance(tool.format, GrammarFormat):
+                check_grammar(tool.format.definition, tool.format.syntax)
+        elif tool.parameters:
+            check_schema(tool.parameters)
+    except Unsupported as error:
+        place = f"{where}.format.definition" if isinstance(tool, CustomTool) else f"{where}.parameters"
+        place += f".{error.path}" if error.path else ""
+        raise ApiError(400, f"{place}: {error}", param=place, code="invalid_function_parameters") from None
+
+
+def _convert_choice(value: Any) -> ToolChoice:
+    if isinstance(value, str):
+        if value not in ("auto", "none", "required"):
+            raise msgspec.ValidationError(f"Invalid enum value '{value}'")
+        return value  # type: ignore[return-value]
+    choice: FunctionChoice | CustomChoice | AllowedTools = msgspec.convert(
+        value, FunctionChoice | CustomChoice | AllowedTools
+    )
+    return choice

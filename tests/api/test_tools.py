@@ -1,0 +1,234 @@
+"""Tools over the wire: calls as items and events, histories, choices, refusals. The engine is scripted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import StackFactory
+from tests.stack import Stack
+from tests.wire import check_response, check_stream, text_of
+from workers.engine.scripted import Script, ScriptedEngine
+
+TEMPLATES = Path(__file__).parent.parent / "workers" / "dialects" / "templates"
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}
+NOTE = {"type": "custom", "name": "note", "description": "Writes a note."}
+
+
+def call_of(name: str, arguments: str) -> tuple[str, ...]:
+    head = '{"name": "' + name + '", "arguments": '
+    return ("<tool_call>", "\n", head, *arguments, "}", "\n", "</tool_call>")
+
+
+@pytest.fixture
+async def qwen(make_stack: StackFactory) -> Stack:
+    """A stack whose model has Qwen3's template."""
+    template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
+    return await make_stack(loader=lambda *_: ScriptedEngine(chat_template=template))
+
+
+def prompt(stack: Stack) -> str:
+    return stack.engine.text(stack.engine.requests[-1].tokens)
+
+
+async def test_a_call_streams_in_the_exact_order(qwen: Stack) -> None:
+    qwen.engine.play(Script(*call_of("get_weather", '{"city": "Rome"}')))
+    events = await qwen.stream(input="Weather in Rome?", tools=[WEATHER])
+    final = check_stream(events)
+    kinds = [event["type"].removeprefix("response.") for event in events if not event["type"].endswith(".delta")]
+    assert kinds == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "function_call_arguments.done",
+        "output_item.done",
+        "completed",
+    ]
+    [call] = final["output"]
+    assert (call["type"], call["name"], json.loads(call["arguments"])) == (
+        "function_call",
+        "get_weather",
+        {"city": "Rome"},
+    )
+    assert call["id"].startswith("fc_")
+    assert call["call_id"].startswith("call_")
+    assert call["id"] != call["call_id"]
+    deltas = [event["delta"] for event in events if event["type"].endswith("arguments.delta")]
+    assert "".join(deltas) == call["arguments"]
+    assert final["tools"][0]["name"] == "get_weather"
+    assert '"name": "get_weather"' in prompt(qwen)
+
+
+async def test_a_call_is_answered_and_the_model_goes_on(qwen: Stack) -> None:
+    qwen.engine.play(Script("<think>", "hm", "</think>", *call_of("get_weather", '{"city": "Rome"}')), Script("Sunny."))
+    _, first = await qwen.post(input="Weather in Rome?", tools=[WEATHER])
+    reasoning, call = first["output"]
+    assert reasoning["type"] == "reasoning"
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": '{"sky": "clear"}'}
+    _, second = await qwen.post(input=[output], previous_response_id=first["id"], tools=[WEATHER])
+    assert text_of(second) == "Sunny."
+    check_response(second)
+    assert '{"name": "get_weather", "arguments": {"city": "Rome"}}' in prompt(qwen)
+    assert '<tool_response>\n{"sky": "clear"}\n</tool_response>' in prompt(qwen)
+    assert "hm" in prompt(qwen)
+    _, items = await qwen.get(f"/v1/responses/{second['id']}/input_items")
+    assert items["data"][0]["output"] == '{"sky": "clear"}'
+
+
+async def test_a_stateless_client_resends_calls_and_outputs_in_parts(qwen: Stack) -> None:
+    history = [
+        {"role": "user", "content": "Weather in Rome and Oslo?"},
+        {"type": "function_call", "call_id": "a", "name": "get_weather", "arguments": '{"city": "Rome"}'},
+        {"type": "function_call", "call_id": "b", "name": "get_weather", "arguments": '{"city": "Oslo"}'},
+        {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "snow"}]},
+        {"type": "function_call_output", "call_id": "a", "output": "sun"},
+    ]
+    status, response = await qwen.post(input=history, tools=[WEATHER], store=False)
+    assert status == 200, response
+    assert "snow" in prompt(qwen)
+    assert "sun" in prompt(qwen)
+
+
+async def test_two_calls_in_one_response(qwen: Stack) -> None:
+    calls = (*call_of("get_weather", '{"city": "Rome"}'), "\n", *call_of("get_weather", '{"city": "Oslo"}'))
+    qwen.engine.play(Script("On it.", "\n", *calls))
+    final = check_stream(await qwen.stream(input="Both?", tools=[WEATHER]))
+    assert [item["type"] for item in final["output"]] == ["message", "function_call", "function_call"]
+    assert [json.loads(item["arguments"])["city"] for item in final["output"][1:]] == ["Rome", "Oslo"]
+    assert len({item["call_id"] for item in final["output"][1:]}) == 2
+
+
+async def test_a_custom_tool_gets_plain_text(qwen: Stack) -> None:
+    qwen.engine.play(Script(*call_of("note", json.dumps({"input": 'say "hi"\nthere'}))))
+    final = check_stream(await qwen.stream(input="Note it.", tools=[NOTE]))
+    [call] = final["output"]
+    assert (call["type"], call["input"]) == ("custom_tool_call", 'say "hi"\nthere')
+    output = {"type": "custom_tool_call_output", "call_id": call["call_id"], "output": "noted"}
+    status, _ = await qwen.post(input=[output], previous_response_id=final["id"], tools=[NOTE])
+    assert status == 200
+    assert "noted" in prompt(qwen)
+
+
+async def test_namespace_tools_round_trip(qwen: Stack) -> None:
+    tool = {"type": "namespace", "name": "github", "description": "GitHub", "tools": [WEATHER]}
+    qwen.engine.play(Script(*call_of("github__get_weather", '{"city": "Rome"}')))
+    final = check_stream(await qwen.stream(input="Weather?", tools=[tool]))
+    [call] = final["output"]
+    assert (call["name"], call["namespace"]) == ("get_weather", "github")
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "sun"}
+    await qwen.post(input=[output], previous_response_id=final["id"], tools=[tool])
+    assert '"name": "github__get_weather"' in prompt(qwen)
+
+
+async def test_tool_choice_none_offers_nothing(qwen: Stack) -> None:
+    qwen.engine.play(Script(*call_of("get_weather", '{"city": "Rome"}')))
+    final = check_stream(await qwen.stream(input="Hi", tools=[WEATHER], tool_choice="none"))
+    assert [item["type"] for item in final["output"]] == ["message"]
+    assert "get_weather" not in prompt(qwen)
+
+
+async def test_a_call_that_was_cut_is_incomplete_and_waits_for_no_output(qwen: Stack) -> None:
+    qwen.engine.play(Script(*call_of("get_weather", '{"city": "Rome"}')))
+    final = check_stream(await qwen.stream(input="Weather?", tools=[WEATHER], max_output_tokens=8))
+    assert final["status"] == "incomplete"
+    status, _ = await qwen.post(input="Go on.", previous_response_id=final["id"])
+    assert status == 200
+
+
+async def test_hosted_tools_are_ignored_or_refused_by_setting(make_stack: StackFactory) -> None:
+    tools = [{"type": "web_search"}, WEATHER]
+    lenient = await make_stack()
+    status, response = await lenient.post(input="Hi", tools=tools)
+    assert (status, [tool["name"] for tool in response["tools"]]) == (200, ["get_weather"])
+    strict = await make_stack(hosted_tools="refuse")
+    status, body = await strict.post(input="Hi", tools=tools)
+    assert (status, body["error"]["param"]) == (400, "tools[0]")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "teapot"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"tools": [WEATHER, WEATHER]}, "tools[1].name"),
+        ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "http://x"}]}, "tools[0]"),
+        ({"tools": [WEATHER], "tool_choice": "perhaps"}, "tool_choice"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice.name"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        (
+            {"tools": [{**WEATHER, "parameters": {"type": "object", "properties": {"a": {"type": "strung"}}}}]},
+            "tools[0].parameters.properties.a.type",
+        ),
+        (
+            {"tools": [{**NOTE, "format": {"type": "grammar", "syntax": "regex", "definition": "("}}]},
+            "tools[0].format.definition",
+        ),
+        ({"text": {"format": {"type": "json_schema", "name": "x y", "schema": {}}}}, "text.format.name"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "no"}}}},
+            "text.format.schema.type",
+        ),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "x", "output": "1"}]},
+            "input[0].call_id",
+        ),
+        (
+            {"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "{}"}]},
+            "input",
+        ),
+        (
+            {"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "{}"}] * 2},
+            "input[1].call_id",
+        ),
+        (
+            {
+                "input": [
+                    {"type": "function_call", "call_id": "x", "name": "f", "arguments": "{}"},
+                    {"type": "custom_tool_call_output", "call_id": "x", "output": "1"},
+                ]
+            },
+            "input[1].call_id",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_tools_is_named(qwen: Stack, fields: dict[str, Any], param: str) -> None:
+    status, body = await qwen.post(**{"input": "Hi", **fields})
+    assert (status, body["error"]["param"]) == (400, param), body
+
+
+async def test_an_output_nobody_asked_for_is_refused_in_a_chain(qwen: Stack) -> None:
+    qwen.engine.play(Script(*call_of("get_weather", '{"city": "Rome"}')))
+    _, first = await qwen.post(input="Weather?", tools=[WEATHER])
+    status, body = await qwen.post(input="Never mind.", previous_response_id=first["id"])
+    assert status == 400
+    assert first["output"][0]["call_id"] in body["error"]["message"]
+    output = {"type": "function_call_output", "call_id": first["output"][0]["call_id"], "output": "1"}
+    status, body = await qwen.post(input=[output, output], previous_response_id=first["id"])
+    assert (status, body["error"]["param"]) == (400, "input[1].call_id")
+
+
+async def test_a_reasoning_summary_is_given_when_asked_for(qwen: Stack) -> None:
+    said = "The user greets me. I count to three. One two three. So I greet back."
+    for style, sentences in (("concise", 1), ("auto", 2), ("detailed", 4)):
+        qwen.engine.play(Script("<think>", said, "</think>", "Hello"))
+        events = await qwen.stream(input="Hi", reasoning={"summary": style})
+        final = check_stream(events)
+        [summary] = final["output"][0]["summary"]
+        assert summary["text"].count(".") == sentences
+        assert summary["text"].endswith("So I greet back.")
+        assert "response.reasoning_summary_part.done" in [event["type"] for event in events]
+    qwen.engine.play(Script("<think>", said, "</think>", "Hello"))
+    assert check_stream(await qwen.stream(input="Hi"))["output"][0]["summary"] == []

@@ -1,0 +1,110 @@
+"""What the model is to read: the items of a whole chain, compacted or truncated where that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from shared.redis.records import Turn
+from shared.schema.content import InputText
+from shared.schema.items import Compaction, FunctionCall, Item, Message, OutputItem
+from shared.sealing import COMPACTION, Sealer
+from shared.summary import SUMMARY_INTRODUCTION, SUMMARY_REQUEST
+from workers.dialects.toolbox import Toolbox
+from workers.prompt import Prompt, Prompter
+from workers.truncation import truncate
+
+AnyItem = Item | OutputItem
+
+LEAST_ANSWER_TOKENS = 1024
+
+
+def conversation(ancestors: Iterable[Turn], new: Sequence[Item], sealer: Sealer | None, owner: str) -> list[AnyItem]:
+    """Every item in order: each turn's input and output, then the new input. What a compaction covers is left out."""
+    items: list[AnyItem] = []
+    for turn in ancestors:
+        items += _turn_items(turn)
+    items += new
+    return [_readable(item, sealer, owner) for item in _after_last_compaction(items) if not _is_cut_call(item)]
+
+
+def write(
+    prompter: Prompter,
+    instructions: str | None,
+    items: Sequence[AnyItem],
+    effort: str | None,
+    tools: Toolbox | None = None,
+    *,
+    room: int | None = None,
+) -> Prompt:
+    """The prompt; with `room`, the one for the longest rest of the conversation that has at most so many tokens.
+
+    Raises TemplateError where the model's template refuses the conversation.
+    """
+
+    def fits(rest: Sequence[AnyItem]) -> bool:
+        return room is None or len(prompter.write(instructions, rest, effort, tools).tokens) <= room
+
+    whole = prompter.write(instructions, items, effort, tools)
+    if room is None or len(whole.tokens) <= room:
+        return whole
+    return prompter.write(instructions, truncate(items, fits), effort, tools)
+
+
+def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:
+    """Tokens a truncated prompt may have: an answer needs room too, a quarter of the context at most."""
+    answer = min(max_output_tokens or LEAST_ANSWER_TOKENS, context_length // 4)
+    return context_length - max(answer, 1)
+
+
+def split_before_last_question(items: Sequence[AnyItem]) -> tuple[Sequence[AnyItem], Sequence[AnyItem]]:
+    """What may be summarised, and what has to stay: the last user message and all that follows it."""
+    questions = [n for n, item in enumerate(items) if isinstance(item, Message) and item.role == "user"]
+    cut = questions[-1] if questions else 0
+    return items[:cut], items[cut:]
+
+
+def request_for_summary() -> Message:
+    """The question that makes the model summarise what came before it."""
+    return Message(id="msg_summary", role="user", content=[InputText(text=SUMMARY_REQUEST)])
+
+
+def summary_message(summary: str) -> Message:
+    """A summary as the model reads it."""
+    return Message(id="msg_summary", role="system", content=[InputText(text=SUMMARY_INTRODUCTION + summary)])
+
+
+def turn_of_conversation(taken: Sequence[Item], given: Sequence[OutputItem]) -> list[Item]:
+    """A turn as it is added to a conversation: a compaction stands before the question that it does not cover."""
+    compactions = [item for item in given if isinstance(item, Compaction)]
+    earlier, question = split_before_last_question(taken) if compactions else (taken, [])
+    rest = [item for item in given if not isinstance(item, Compaction)]
+    return [*earlier, *compactions, *question, *rest]
+
+
+def _turn_items(turn: Turn) -> list[AnyItem]:
+    """What one response took in, then what it put out. A compaction made on the way covers what came before the turn's
+    last question, so it stands before that."""
+    compactions = [item for item in turn.output if isinstance(item, Compaction)]
+    if not compactions:
+        return [*turn.input, *turn.output]
+    _, question = split_before_last_question(turn.input)
+    rest = [item for item in turn.output if not isinstance(item, Compaction)]
+    return [compactions[-1], *question, *rest]
+
+
+def _after_last_compaction(items: Sequence[AnyItem]) -> Sequence[AnyItem]:
+    positions = [n for n, item in enumerate(items) if isinstance(item, Compaction)]
+    return items[positions[-1] :] if positions else items
+
+
+def _is_cut_call(item: AnyItem) -> bool:
+    """A call that was cut by the token limit: nobody answers it, and no template could show it."""
+    return isinstance(item, FunctionCall) and item.status == "incomplete"
+
+
+def _readable(item: AnyItem, sealer: Sealer | None, owner: str) -> AnyItem:
+    if not isinstance(item, Compaction):
+        return item
+    if sealer is None:
+        raise ValueError("a compaction needs ENCRYPTION_KEY to be read")
+    return summary_message(sealer.open(item.encrypted_content, owner=owner, purpose=COMPACTION))

@@ -1,0 +1,326 @@
+"""What a call is given, from the family's form to what the client gets: JSON text, or a custom tool's plain input."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum, auto
+from typing import Any
+
+from workers.dialects.stream import Emit
+from workers.dialects.toolbox import INPUT, OfferedTool
+
+ALL_TYPES = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
+ANNOTATIONS = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
+
+
+class ArgumentsBroken(ValueError):
+    """Arguments that are not what the tool can be given."""
+
+
+class ValueForm(Enum):
+    """How formats that write strings bare (XML parameters) hold the values of one parameter."""
+
+    TEXT = auto()  # always a string, written bare
+    TEXT_OR_NULL = auto()  # `null` is null, anything else a string
+    JSON = auto()  # JSON text; what is none is taken for a string
+
+
+def value_form(schema: Any, root: Mapping[str, Any]) -> ValueForm:
+    """The form that lets every value of `schema` be written and read back without doubt.
+
+    Bare text cannot be held to a `pattern` or a length, so strings with such limits are written as JSON.
+    """
+    schema = resolve(schema, root)
+    if _plain_string(schema):
+        return ValueForm.TEXT
+    if isinstance(schema, Mapping):
+        options = schema.get("anyOf") or schema.get("oneOf")
+        if options and not set(schema) - ANNOTATIONS - {"anyOf", "oneOf"} and "type" not in schema:
+            kinds = [resolve(option, root) for option in options]
+            bare = [kind for kind in kinds if not _only_null(kind)]
+            if len(bare) == 1 and len(kinds) == 2 and isinstance(bare[0], Mapping) and _free_string(bare[0]):
+                return ValueForm.TEXT_OR_NULL
+        if schema.get("type") in (["string", "null"], ["null", "string"]) and set(schema) <= ANNOTATIONS:
+            return ValueForm.TEXT_OR_NULL
+    return ValueForm.JSON
+
+
+def string_choices(schema: Any, root: Mapping[str, Any]) -> list[str] | None:
+    """The texts that a `ValueForm.TEXT` parameter may have; None where any text will do."""
+    schema = resolve(schema, root)
+    if "const" in schema:
+        return [schema["const"]]
+    return list(schema["enum"]) if "enum" in schema else None
+
+
+def types_of(schema: Any, root: Mapping[str, Any], depth: int = 16) -> frozenset[str]:
+    """The JSON types that values of `schema` may have, or more where that is hard to say."""
+    schema = resolve(schema, root)
+    if not isinstance(schema, Mapping) or depth == 0:
+        return ALL_TYPES
+    types = ALL_TYPES
+    if declared := schema.get("type"):
+        types &= {declared} if isinstance(declared, str) else set(map(str, declared))
+        types |= {"integer"} if "number" in types else set()
+    if "const" in schema:
+        types &= _types_of_value(schema["const"])
+    if isinstance(schema.get("enum"), list):
+        types &= frozenset().union(*map(_types_of_value, schema["enum"]))
+    for keyword in ("anyOf", "oneOf"):
+        if isinstance(options := schema.get(keyword), list):
+            types &= frozenset().union(*(types_of(option, root, depth - 1) for option in options))
+    return types
+
+
+def resolve(schema: Any, root: Mapping[str, Any]) -> Any:
+    """Follows local references. A reference that leads nowhere, or into a circle, is left as it is."""
+    for _ in range(16):
+        if not isinstance(schema, Mapping) or set(schema) - ANNOTATIONS != {"$ref"}:
+            break
+        target: Any = root
+        for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
+            if step:
+                step = step.replace("~1", "/").replace("~0", "~")
+                target = target.get(step) if isinstance(target, Mapping) else None
+        if target is None:
+            break
+        schema = target
+    return schema
+
+
+def _plain_string(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    rest = set(schema) - ANNOTATIONS
+    if rest <= {"const", "enum"} and rest and schema.get("type", "string") == "string":
+        choices = [schema["const"]] if "const" in schema else schema["enum"]
+        return (
+            len(rest) == 1
+            and isinstance(choices, list)
+            and bool(choices)
+            and all(isinstance(choice, str) and _safe(choice) for choice in choices)
+        )
+    return _free_string(schema)
+
+
+def _free_string(schema: Mapping[str, Any]) -> bool:
+    return schema.get("type") == "string" and set(schema) <= ANNOTATIONS
+
+
+def _safe(choice: str) -> bool:
+    """Whether a format can hold `choice` bare: nothing that could end it, no line breaks at its ends."""
+    return bool(choice) and choice == choice.strip() and not any(mark in choice for mark in "<>[]|{}")
+
+
+def _only_null(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.get("type") == "null"
+
+
+def _types_of_value(value: Any) -> frozenset[str]:
+    names: dict[type, set[str]] = {
+        str: {"string"},
+        bool: {"boolean"},
+        int: {"integer", "number"},
+        float: {"number", "integer"},
+        type(None): {"null"},
+        dict: {"object"},
+        list: {"array"},
+    }
+    return frozenset(names[type(value)])
+
+
+def parse_json(text: str) -> Any:
+    """Raises ArgumentsBroken."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentsBroken(str(error)) from error
+
+
+def dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+class JsonArguments:
+    """Arguments that the family writes as JSON text."""
+
+    def __init__(self, tool: OfferedTool, emit: Emit, *, sure: bool) -> None:
+        """`sure`: a grammar makes the arguments right, so they are passed on as they come."""
+        self._custom = tool.custom
+        self._emit = emit
+        self._parts: list[str] | None = None if sure else []
+        self._input = InputText(emit) if tool.custom else None
+
+    def feed(self, text: str) -> None:
+        if self._parts is not None:
+            self._parts.append(text)
+        elif self._input is not None:
+            self._input.feed(text)
+        else:
+            self._emit(text)
+
+    def close(self) -> None:
+        """Raises ArgumentsBroken."""
+        if self._parts is None:
+            return
+        text = "".join(self._parts).strip() or "{}"
+        value = parse_json(text)
+        if isinstance(value, str) and not self._custom:  # encoded twice: some models learned it from their templates
+            text, value = value, parse_json(value)
+        if self._custom:
+            value = value.get(INPUT, text) if isinstance(value, dict) else value
+            self._emit(value if isinstance(value, str) else text)
+        elif isinstance(value, dict):
+            self._emit(text)
+        else:
+            raise ArgumentsBroken("arguments are not an object")
+
+
+class InputText:
+    """Takes the text out of `{"input": "..."}` as it comes."""
+
+    _BEFORE = re.compile(r'\s*\{\s*"' + INPUT + r'"\s*:\s*"')
+    _PLAIN = re.compile(r'[^"\\]+')
+    _ESCAPES: Mapping[str, str] = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._held = ""
+        self._inside = self._over = False
+        self._high = ""  # the first half of a surrogate pair
+
+    def feed(self, text: str) -> None:
+        if self._over:
+            return
+        self._held += text
+        if not self._inside:
+            if (match := self._BEFORE.match(self._held)) is None:
+                return
+            self._inside, self._held = True, self._held[match.end() :]
+        if words := "".join(self._words()):
+            self._emit(words)
+
+    def _words(self) -> Iterator[str]:
+        text, at = self._held, 0
+        while at < len(text):
+            if match := self._PLAIN.match(text, at):
+                at = match.end()
+                yield self._lone() + match.group()
+            elif text[at] == '"':
+                self._over = True
+                yield self._lone()
+                break
+            else:
+                size = 6 if text[at + 1 : at + 2] == "u" else 2
+                if at + size > len(text):
+                    break
+                yield self._unescape(text[at + 1 : at + size])
+                at += size
+        self._held = text[at:]
+
+    def _unescape(self, escape: str) -> str:
+        if escape[0] != "u":
+            return self._lone() + self._ESCAPES.get(escape, escape)
+        try:
+            code = int(escape[1:], 16)
+        except ValueError:
+            return self._lone() + escape
+        if 0xD800 <= code < 0xDC00:
+            lone, self._high = self._lone(), chr(code)
+            return lone
+        if 0xDC00 <= code < 0xE000:
+            high, self._high = self._high, ""
+            return chr(0x10000 + ((ord(high) - 0xD800) << 10) + code - 0xDC00) if high else "\ufffd"
+        return self._lone() + chr(code)
+
+    def _lone(self) -> str:
+        """A first half whose second half did not come."""
+        high, self._high = self._high, ""
+        return "\ufffd" if high else ""
+
+
+class NamedArguments:
+    """Arguments that the family writes one by one, each between markers of its own: they become JSON text."""
+
+    def __init__(self, tool: OfferedTool, emit: Emit, *, sure: bool) -> None:
+        self._tool = tool
+        self._root = tool.parameters
+        self._emit = emit
+        self._sure = sure
+        self._keys: set[str] = set()
+        self._begun = False
+        self._parts: list[str] = []
+        self.form = ValueForm.JSON  # of the value that is being read
+
+    def begin(self, key: str, *, form: ValueForm | None = None) -> None:
+        """The next value is `key`'s. `form`: what the format itself says of it."""
+        if key in self._keys and not self._sure:
+            raise ArgumentsBroken(f"{key} is given twice")
+        self._keys.add(key)
+        schema = self._schema(key)
+        self.form = form or value_form(schema, self._root)
+        self._types = types_of(schema, self._root)
+        self._parts = []
+        if self._tool.custom:
+            return
+        self._emit((", " if self._begun else "{") + dump(key) + ": ")
+        self._begun = True
+        if self.form is ValueForm.TEXT:
+            self._emit('"')
+
+    def feed(self, text: str) -> None:
+        """More of the value."""
+        if self._tool.custom:
+            self._emit(text)
+        elif self.form is ValueForm.TEXT:
+            self._emit(dump(text)[1:-1])
+        elif self.form is ValueForm.TEXT_OR_NULL and not "null".startswith("".join(self._parts) + text):
+            self.form = ValueForm.TEXT
+            self._emit('"' + dump("".join(self._parts) + text)[1:-1])
+        elif self.form is ValueForm.JSON and self._sure:
+            self._emit(text)
+        else:
+            self._parts.append(text)
+
+    def end(self) -> None:
+        """The value is complete."""
+        if self._tool.custom:
+            return
+        if self.form is ValueForm.TEXT:
+            self._emit('"')
+        elif self.form is ValueForm.TEXT_OR_NULL:
+            text = "".join(self._parts)
+            self._emit(text if text == "null" else dump(text))
+        elif not self._sure:
+            self._emit(_as_json("".join(self._parts), self._types))
+
+    def value(self, key: str, value: Any) -> None:
+        """A value that the format gave as a whole."""
+        self.begin(key, form=ValueForm.JSON)
+        if not self._tool.custom:
+            self._emit(dump(value))
+        else:
+            self._emit(value if isinstance(value, str) else dump(value))
+
+    def close(self) -> None:
+        if self._tool.custom:
+            if self._keys != {INPUT}:
+                raise ArgumentsBroken("a custom tool has one input")
+        else:
+            self._emit("}" if self._keys else "{}")
+
+    def _schema(self, key: str) -> Any:
+        return self._root["properties"].get(key, self._root.get("additionalProperties", True))
+
+
+def _as_json(text: str, types: frozenset[str]) -> str:
+    """JSON for a value that was written without a grammar. Python's literals are taken, as models mix them up."""
+    text = text.strip("\r\n")
+    literal = {"True": "true", "False": "false", "None": "null"}.get(text, text)
+    try:
+        value = parse_json(literal)
+    except ArgumentsBroken:
+        return dump(text)
+    return literal if _types_of_value(value) & types or "string" not in types else dump(text)

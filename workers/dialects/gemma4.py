@@ -1,0 +1,224 @@
+"""Gemma 4: `<|tool_call>call:N{key:<|"|>text<|"|>,n:1}<tool_call|>`, and a channel for thoughts.
+
+Source: the chat template of google/gemma-4-31B-it and https://ai.google.dev/gemma/docs/core/prompt-formatting-gemma4 .
+Strings stand between `<|"|>`, keys are bare; a value may be plain JSON as well, which the grammar uses for what the
+family's own form cannot be held to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers.dialects.arguments import (
+    ANNOTATIONS,
+    NamedArguments,
+    ValueForm,
+    dump,
+    parse_json,
+    resolve,
+    string_choices,
+    value_form,
+)
+from workers.dialects.calls import Call, parameters_of
+from workers.dialects.marked import MarkedDialect, thinking_switch
+from workers.dialects.parser import Calls
+from workers.dialects.stream import Emit, Markers, Steps
+from workers.dialects.toolbox import OfferedTool
+
+if TYPE_CHECKING:
+    from workers.grammar.builder import GrammarBuilder
+
+BEGIN, END, QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
+MAX_DEPTH = 64  # of values inside values
+_QUOTE = Markers(QUOTE)
+
+
+@dataclass(frozen=True)
+class Gemma4Calls:
+    triggers: tuple[str, ...] = (BEGIN,)
+
+    def read(self, calls: Calls, trigger: str) -> Steps[bool]:
+        source = calls.source
+        yield from source.space()
+        if (yield from source.next_is("call:")) is None:
+            return False
+        name = yield from source.word(Markers("{"))
+        arguments = calls.named(name[0].strip()) if name else None
+        if arguments is None:
+            return False
+        while True:
+            yield from source.space()
+            if (yield from source.next_is("}")) is not None:
+                break
+            if not (yield from self._read_argument(calls, arguments)):
+                return False
+            yield from source.space()
+            yield from source.next_is(",")
+        calls.end()
+        yield from source.space()
+        yield from source.next_is(END)
+        return True
+
+    def _read_argument(self, calls: Calls, arguments: NamedArguments) -> Steps[bool]:
+        source = calls.source
+        key: list[str] = []
+        if not (yield from _read_key(calls, key.append)):
+            return False
+        yield from source.space()
+        if (yield from source.next_is(QUOTE)) is not None:
+            arguments.begin("".join(key), form=ValueForm.TEXT)
+            if (yield from source.until(_QUOTE, arguments.feed)) is None:
+                return False
+        else:
+            arguments.begin("".join(key), form=ValueForm.JSON)
+            if not (yield from _read_value(calls, arguments.feed, MAX_DEPTH)):
+                return False
+        arguments.end()
+        return True
+
+    def write(self, calls: Sequence[Call]) -> str:
+        return "".join(
+            f"{BEGIN}call:{call.name}{{{','.join(f'{key}:{_written(v)}' for key, v in call.arguments.items())}}}{END}"
+            for call in calls
+        )
+
+    def rule(self, g: GrammarBuilder) -> str:
+        one = g.rule("call", g.sequence(g.either(self._call_rule(g, tool) for tool in g.tools), g.text(END)))
+        return g.calls(one, g.sequence(g.text(BEGIN), one))
+
+    def _call_rule(self, g: GrammarBuilder, tool: OfferedTool) -> str:
+        root = tool.parameters
+        parameters = []
+        free = ""
+        for key, schema, required in parameters_of(tool):
+            if key is None:
+                one = g.sequence(g.terminal("/[A-Za-z_][A-Za-z0-9_]{0,63}/"), g.text(":"), g.json(schema, root))
+                free = g.optional(g.sequence(one, g.any_number(g.sequence(g.text(","), one))))
+            elif tool.grammar is not None:
+                custom = g.sequence(g.text(f"{key}:{QUOTE}"), g.custom_input(tool), g.text(QUOTE))
+                parameters.append((custom, required))
+            else:
+                value = _value_rule(g, schema, root, MAX_DEPTH // 8)
+                parameters.append((g.rule("parameter", g.sequence(g.text(f"{key}:"), value)), required))
+        return g.sequence(g.text(f"call:{tool.name}{{"), free or g.listed(parameters, ","), g.text("}"))
+
+
+def _read_key(calls: Calls, emit: Emit) -> Steps[bool]:
+    source = calls.source
+    if (yield from source.next_is(QUOTE)) is not None:
+        found = yield from source.until(_QUOTE, emit)
+        yield from source.space()
+        return bool(found) and (yield from source.next_is(":")) is not None
+    if (yield from source.peek()) == '"':
+        quoted: list[str] = []
+        if not (yield from source.json_value(quoted.append)):
+            return False
+        key = parse_json("".join(quoted))
+        if not isinstance(key, str):
+            return False
+        emit(key)
+        yield from source.space()
+        return (yield from source.next_is(":")) is not None
+    word = yield from source.word(Markers(":"))
+    if word is None or not word[0].strip():
+        return False
+    emit(word[0].strip())
+    return True
+
+
+def _read_value(calls: Calls, emit: Emit, depth: int) -> Steps[bool]:
+    """One value, passed on as JSON."""
+    source = calls.source
+    if (yield from source.next_is(QUOTE)) is not None:
+        emit('"')
+        if (yield from source.until(_QUOTE, lambda text: emit(dump(text)[1:-1]))) is None:
+            return False
+        emit('"')
+        return True
+    first = yield from source.peek()
+    if first not in ("{", "["):
+        return (yield from source.json_value(emit))
+    if depth == 0:
+        return False
+    close = {"{": "}", "[": "]"}[first]
+    yield from source.next_is(first)
+    emit(first)
+    several = False
+    while True:
+        yield from source.space()
+        if (yield from source.next_is(close)) is not None:
+            emit(close)
+            return True
+        if several:
+            if (yield from source.next_is(",")) is None:
+                return False
+            emit(", ")
+            yield from source.space()
+        several = True
+        if first == "{":
+            key: list[str] = []
+            if not (yield from _read_key(calls, key.append)):
+                return False
+            emit(dump("".join(key)) + ": ")
+            yield from source.space()
+        if not (yield from _read_value(calls, emit, depth - 1)):
+            return False
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return f"{QUOTE}{value}{QUOTE}"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_written(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return dump(value)
+
+
+def _value_rule(g: GrammarBuilder, schema: Any, root: Mapping[str, Any], depth: int) -> str:
+    """The family's own form where it can be held to the schema, else JSON."""
+    schema = resolve(schema, root)
+    if value_form(schema, root) is ValueForm.TEXT:
+        if choices := string_choices(schema, root):
+            return g.sequence(g.text(QUOTE), g.either(map(g.text, choices)), g.text(QUOTE))
+        return g.sequence(g.text(QUOTE), g.until(QUOTE))
+    keywords = set(schema) - ANNOTATIONS if isinstance(schema, Mapping) else set()
+    if depth and keywords == {"items"} and schema.get("type") == "array":
+        item = g.rule("item", _value_rule(g, schema["items"], root, depth - 1))
+        items = g.optional(g.sequence(item, g.any_number(g.sequence(g.text(","), item))))
+        return g.sequence(g.text("["), items, g.text("]"))
+    plain = {"properties", "required", "additionalProperties"}
+    if depth and keywords <= plain and schema.get("type") == "object" and _simple_names(schema):
+        listed = [
+            (g.rule("member", g.sequence(g.text(f"{key}:"), _value_rule(g, inner, root, depth - 1))),
+             key in schema.get("required", ()))
+            for key, inner in schema["properties"].items()
+        ]  # fmt: skip
+        return g.sequence(g.text("{"), g.listed(listed, ","), g.text("}"))
+    return g.json(schema, root)
+
+
+def _simple_names(schema: Mapping[str, Any]) -> bool:
+    properties = schema.get("properties") or {}
+    return (
+        bool(properties)
+        and set(schema.get("required", ())) <= set(properties)
+        and all(map(str.isidentifier, properties))
+    )
+
+
+GEMMA4 = MarkedDialect(
+    name="gemma-4",
+    calls=Gemma4Calls(),
+    think=("<|channel>thought", "<channel|>"),
+    reasoning_end="\n<channel|>",
+    variables=thinking_switch("enable_thinking", default=False),
+    lone_preambles=False,  # the template joins messages of the model, and closes the turn between them
+    stop_texts=("<|tool_response>", "<turn|>"),
+)
+
+
+def detect(template: str) -> MarkedDialect | None:
+    return GEMMA4 if BEGIN in template and "<|channel>" in template else None

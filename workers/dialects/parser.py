@@ -1,0 +1,212 @@
+"""The parser of every family that marks reasoning and calls inside one stream of text."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Literal, Protocol
+
+from workers.dialects.arguments import ArgumentsBroken, JsonArguments, NamedArguments
+from workers.dialects.base import Opening, Piece, PieceKind
+from workers.dialects.stream import Markers, Source, Steps, Trimmed
+from workers.dialects.toolbox import OfferedTool, Toolbox
+
+
+class CallReader(Protocol):
+    """How a family writes calls."""
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """What begins one or more calls. Where a trigger is not a marker of its own, reading goes on behind it."""
+
+    def read(self, calls: Calls, trigger: str) -> Steps[bool]:
+        """Reads what follows a trigger; False where the format is broken. Calls that were ended before are kept."""
+
+
+class StreamParser:
+    """Runs a reading as text comes in. Subclasses write the reading."""
+
+    def __init__(self) -> None:
+        self.source = Source()
+        self.reasoning = False
+        self._pieces: list[Piece] = []
+        self._steps: Generator[None, None, None] | None = self._read()
+        self._run()
+
+    def feed(self, text: str) -> list[Piece]:
+        if text:
+            self.source.feed(text)
+            self._run()
+        return self._take()
+
+    def finish(self) -> list[Piece]:
+        self.source.end()
+        self._run()
+        return self._take()
+
+    def emit(self, kind: PieceKind, text: str = "", phase: Literal["commentary"] | None = None) -> None:
+        self._pieces.append(Piece(kind, text, phase))
+
+    def _read(self) -> Steps[None]:
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        if self._steps is not None and next(self._steps, self) is self:
+            self._steps = None
+
+    def _take(self) -> list[Piece]:
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+
+class Calls:
+    """What is read behind one trigger: it becomes calls, or goes back to being text, whole."""
+
+    def __init__(self, parser: StreamParser, tools: Toolbox, text: Trimmed, *, sure: bool) -> None:
+        self.source = parser.source
+        self.sure = sure
+        self.tools = tools
+        self.ended = 0  # calls that are complete
+        self._parser = parser
+        self._text = text
+        self._held: list[Piece] = []
+        self._open: JsonArguments | NamedArguments | None = None
+
+    def run(self, reader: CallReader, trigger: str) -> Steps[None]:
+        """Reads behind `trigger`. What breaks the format is passed on as text."""
+        self.source.record = [trigger]
+        try:
+            whole = yield from reader.read(self, trigger)
+        except ArgumentsBroken:
+            whole = False
+        record, self.source.record = self.source.record, None
+        if whole or self._committed:
+            return
+        self._text.feed("".join(record))
+
+    def json(self, name: str) -> JsonArguments | None:
+        """Begins a call whose arguments are written as JSON; None where there is no such tool."""
+        if (tool := self._begin(name)) is None:
+            return None
+        self._open = JsonArguments(tool, self._argument, sure=self.sure)
+        return self._open
+
+    def named(self, name: str) -> NamedArguments | None:
+        """Begins a call whose arguments are written one by one; None where there is no such tool."""
+        if (tool := self._begin(name)) is None:
+            return None
+        self._open = NamedArguments(tool, self._argument, sure=self.sure)
+        return self._open
+
+    def end(self) -> None:
+        """The call is complete: from here on it is one, whatever follows. Raises ArgumentsBroken."""
+        assert self._open is not None
+        self._open.close()
+        self._open = None
+        self._commit()
+        self._parser.emit("call_end")
+        self.ended += 1
+        if self.source.record is not None:
+            self.source.record = []
+
+    @property
+    def _committed(self) -> bool:
+        """Whether the call that is being read is already given out."""
+        return self.sure and self._open is not None
+
+    def _begin(self, name: str) -> OfferedTool | None:
+        tool = self.tools.get(name)
+        if tool is not None:
+            self._held = [Piece("call", name)]
+            if self.sure:
+                self._commit()
+        return tool
+
+    def _argument(self, text: str) -> None:
+        if text and self.sure:
+            self._parser.emit("arguments", text)
+        elif text:
+            self._held.append(Piece("arguments", text))
+
+    def _commit(self) -> None:
+        self._text.close()
+        for piece in self._held:
+            self._parser.emit(*piece)
+        self._held = []
+
+
+class MarkedParser(StreamParser):
+    """Reasoning between two markers, then text with calls in it."""
+
+    def __init__(
+        self,
+        *,
+        opening: Opening,
+        think: tuple[str, str] | None,
+        calls: CallReader | None = None,
+        tools: Toolbox | None = None,
+        sure: bool = False,
+        calls_end_reasoning: bool = False,
+        wrap: tuple[str, str] | None = None,
+    ) -> None:
+        """`wrap`: markers round the answer that are not part of it."""
+        self._opening = opening
+        self._think = think
+        self._calls = calls if tools else None
+        self._tools = tools or Toolbox()
+        self._sure = sure
+        self._calls_end_reasoning = calls_end_reasoning
+        self._triggers = self._calls.triggers if self._calls else ()
+        self._wrap = wrap or ()
+        super().__init__()
+
+    def _read(self) -> Steps[None]:
+        fresh = False
+        trigger: str | None = None
+        if self._opening is Opening.REASONING:
+            trigger = yield from self._reason()
+            fresh = True
+        elif self._opening is Opening.MAY_REASON and self._think:
+            before: list[str] = []
+            yield from self.source.space(before.append)
+            if (yield from self.source.next_is(self._think[0])):
+                trigger = yield from self._reason()
+                fresh = True
+            else:
+                yield from self._answer("".join(before), fresh=False, trigger=None)
+                return
+        yield from self._answer("", fresh=fresh, trigger=trigger)
+
+    def _reason(self) -> Steps[str | None]:
+        """Reads reasoning to its end; returns a call's trigger where that ended it."""
+        assert self._think
+        begin, end = self._think
+        self.reasoning = True
+        text = Trimmed(lambda words: self.emit("reasoning", words), leading=True)
+        before: list[str] = []
+        yield from self.source.space(before.append)
+        if (yield from self.source.next_is(begin)) is None:  # some models open once more what the prompt has opened
+            text.feed("".join(before))
+        marker = yield from self.source.until(
+            Markers(end, *(self._triggers if self._calls_end_reasoning else ())), text.feed
+        )
+        if marker is None:
+            text.flush()
+            return None
+        self.reasoning = False
+        return None if marker == end else marker
+
+    def _answer(self, before: str, *, fresh: bool, trigger: str | None) -> Steps[None]:
+        text = Trimmed(lambda words: self.emit("text", words), leading=fresh)
+        text.feed(before)
+        markers = Markers(*self._triggers, *self._wrap)
+        while True:
+            marker = trigger or (yield from self.source.until(markers, text.feed))
+            trigger = None
+            if marker is None:
+                text.flush()
+                return
+            if marker in self._wrap or self._calls is None:
+                text.close()
+                continue
+            calls = Calls(self, self._tools, text, sure=self._sure)
+            yield from calls.run(self._calls, marker)

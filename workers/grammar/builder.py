@@ -1,0 +1,234 @@
+"""Puts a grammar together in llguidance's variant of Lark (docs/syntax.md there).
+
+Dialects describe their output with it: literal text becomes special tokens where the vocabulary has them, free text
+runs until a marker and cannot hold one, and JSON is held to its schema. Every method returns an expression.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from shared.grammar import JSON_STYLE, Unsupported, check_schema
+from workers.dialects.base import Opening
+from workers.dialects.toolbox import INPUT, OfferedTool, Toolbox
+from workers.grammar.quoted import quoted_lark
+from workers.grammar.vocabulary import Vocabulary
+
+ANY = "/(?s:.*)/"
+MAX_CALLS = 32  # of one answer, where the request names no number
+
+
+class GrammarError(ValueError):
+    """A request whose output cannot be held to what it asks for; the message says why."""
+
+
+class GrammarBuilder:
+    """The grammar of one request's output."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        opening: Opening = Opening.ANSWER,
+        may_reason: bool = True,
+        tools: Toolbox | None = None,
+        must_call: bool = False,
+        parallel: bool = True,
+        max_calls: int | None = None,
+        format: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`format`: the JSON schema of an answer in words; `tools`: those that may be called."""
+        self.opening = opening
+        self.may_reason = may_reason
+        self.tools = tools or Toolbox()
+        self.must_call = must_call
+        self.format = format
+        self._most_calls = min(max_calls or MAX_CALLS, MAX_CALLS) if parallel else 1
+        self._vocabulary = vocabulary
+        self._rules: list[str] = []
+        self._known: dict[str, str] = {}
+        self._grammars: list[dict[str, str]] = []
+
+    def finish(self, start: str) -> str:
+        """The whole grammar, as `LLMatcher` takes it."""
+        lark = "\n".join(["%llguidance {}", f"start: {start or _EMPTY}", *self._rules])
+        return json.dumps({"grammars": [{"lark_grammar": lark}, *self._grammars]})
+
+    # expressions
+
+    def text(self, text: str) -> str:
+        """Exactly this text."""
+        return " ".join(
+            f"<[{part}]>" if isinstance(part, int) else _literal(part) for part in self._vocabulary.split(text)
+        )
+
+    def sequence(self, *parts: str) -> str:
+        return " ".join(part for part in parts if part)
+
+    def either(self, options: Iterable[str]) -> str:
+        unique = list(dict.fromkeys(option or _EMPTY for option in options))
+        return unique[0] if len(unique) == 1 else f"({' | '.join(unique)})"
+
+    def optional(self, expression: str) -> str:
+        return f"({expression})?" if expression else ""
+
+    def any_number(self, expression: str) -> str:
+        return f"({expression})*"
+
+    def calls(self, one: str, another: str) -> str:
+        """As many calls as the request allows, at least one."""
+        if self._most_calls == 1:
+            return one
+        return f"{one} ({another}){{0,{self._most_calls - 1}}}"
+
+    def listed(self, members: Sequence[tuple[str, bool]], separator: str) -> str:
+        """Members in order with separators between them; (expression, whether it must be there)."""
+        between = self.text(separator)
+        after, alone = "", ""  # what follows a member; what there is without one before
+        for expression, required in reversed(members):
+            here = self.sequence(expression, after)
+            alone = here if required or (not alone and not after) else self.either((here, alone or _EMPTY))
+            if not required and alone == here:
+                alone = self.either((here, _EMPTY))
+            with_separator = self.sequence(between, expression, after)
+            after = with_separator if required else self.either((with_separator, after or _EMPTY))
+            after, alone = self.rule("after", after), self.rule("alone", alone)
+        return alone
+
+    def rule(self, name: str, expression: str) -> str:
+        """A rule for an expression that is used more than once. `name` is only for people."""
+        return self._named(name, expression, "")
+
+    def terminal(self, regex: str) -> str:
+        """A token of the grammar, written as Lark writes terminals."""
+        return self._named("T", regex, "")
+
+    def until(self, marker: str, *, without: Sequence[str] = (), not_first: Sequence[str] = ()) -> str:
+        """Any text, and the marker that ends it. `without`: other markers that it cannot hold either."""
+        parts = self._vocabulary.split(marker)
+        if isinstance(parts[0], int):
+            return self.sequence(self._free((marker, *without), not_first), self.text(marker))
+        others = tuple(mark for mark in without if mark != marker)
+        body = f"{self._free(others, not_first)} {_literal(str(parts[0]))}"
+        lazy = self._named("until", self._named("T", body, ""), "[lazy]")
+        return self.sequence(lazy, self.text("".join(map(self._written, parts[1:]))))
+
+    def until_pattern(self, regex: str) -> str:
+        """Any text up to the first match of a regular expression, with it."""
+        return self._named("until", self._named("T", f"{ANY} /{_slashed(regex)}/", ""), "[lazy]")
+
+    def answer(
+        self, *, without: Sequence[str] = (), not_first: Sequence[str] = (), without_pattern: str | None = None
+    ) -> str:
+        """What the model says to the user: the request's format, or any text."""
+        if self.format is not None:
+            return self.json(self.format, self.format)
+        return self._free(without, not_first, without_pattern)
+
+    def line_breaks(self) -> str:
+        """Line breaks before a call or an answer in JSON. Free text has its own."""
+        free_text = self.format is None and not self.must_call
+        return "" if free_text else self.optional(self.terminal(r"/\n{1,3}/"))
+
+    def json(self, schema: Any, root: Mapping[str, Any]) -> str:
+        """A JSON value by `schema`, whose references lead into `root`."""
+        schema = _standalone(schema, root)
+        return self._named("json", f"%json {json.dumps({**schema, 'x-guidance': JSON_STYLE})}", "")
+
+    def arguments(self, tool: OfferedTool) -> str:
+        """A call's arguments as a JSON object."""
+        if tool.custom and (custom := self.custom_input(tool, quoted=True)):
+            return self.sequence(self.text(f'{{"{INPUT}": '), custom, self.text("}"))
+        schema = tool.parameters
+        if not tool.custom and getattr(tool.tool, "strict", True) is False:
+            try:
+                check_schema(schema)
+            except Unsupported:
+                schema = {"type": "object"}
+        return self.json(schema, schema)
+
+    def custom_input(self, tool: OfferedTool, *, quoted: bool = False) -> str:
+        """A custom tool's input by its grammar, "" where it has none. `quoted`: as a JSON string.
+
+        Raises GrammarError where a grammar cannot be followed inside a JSON string.
+        """
+        if (grammar := tool.grammar) is None:
+            return ""
+        if grammar.syntax == "regex":
+            if quoted:
+                return self.json({"type": "string", "pattern": f"^(?:{grammar.definition})$"}, {})
+            return self._named("T", f"/{_slashed(grammar.definition)}/", "")
+        try:
+            definition = quoted_lark(grammar.definition) if quoted else grammar.definition
+        except Unsupported as error:
+            raise GrammarError(f"The grammar of the tool {tool.tool.name} cannot be followed here: {error}") from error
+        name = f"custom_{len(self._grammars)}"
+        self._grammars.append({"name": name, "lark_grammar": definition})
+        return self.sequence('"\\""', f"@{name}", '"\\""') if quoted else f"@{name}"
+
+    def _free(self, without: Sequence[str], not_first: Sequence[str] = (), pattern: str | None = None) -> str:
+        """A terminal for any text, also none, that does not hold (or begin with) certain markers."""
+        banned = [re.escape(marker).replace("/", r"\/") for marker in dict.fromkeys(without)]
+        banned += [_slashed(pattern)] if pattern else []
+        regex = ANY
+        if banned:
+            regex += f" & ~/(?s:.*)({'|'.join(banned)})(?s:.*)/"
+        if not_first:
+            first = "|".join(re.escape(marker).replace("/", r"\/") for marker in not_first)
+            regex += rf" & ~/[ \t\r\n]*({first})(?s:.*)/"
+        return self._named("T", regex, "")
+
+    def _written(self, part: str | int) -> str:
+        if isinstance(part, str):
+            return part
+        return next(text for text, token in self._vocabulary.special.items() if token == part)
+
+    def _named(self, name: str, expression: str, options: str) -> str:
+        key = f"{options}{name.isupper()}{expression}"
+        if key not in self._known:
+            self._known[key] = f"{name}_{len(self._known)}"
+            self._rules.append(f"{self._known[key]}{options}: {expression or _EMPTY}")
+        return self._known[key]
+
+
+_EMPTY = '""'
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _slashed(regex: str) -> str:
+    """A regular expression between slashes: bare slashes and line breaks are escaped."""
+    return re.sub(r"\\.|/|\n", lambda m: {"/": r"\/", "\n": r"\n"}.get(m.group(), m.group()), regex, flags=re.DOTALL)
+
+
+def _standalone(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A part of a schema with what its references lead to."""
+    if schema is root:
+        return dict(root)
+    if isinstance(schema, bool):
+        return {} if schema else {"not": {}}
+    if not isinstance(schema, Mapping):
+        return {}
+    if '"$ref"' not in json.dumps(schema):
+        return schema
+    moved: dict[str, Any] = _moved(schema)
+    return {"$defs": {"root": _moved(root)}, **moved}
+
+
+def _moved(schema: Any) -> Any:
+    """References to the root, which is now a definition."""
+    if isinstance(schema, Mapping):
+        return {
+            key: f"#/$defs/root{value[1:]}"
+            if key == "$ref" and isinstance(value, str) and value[:1] == "#"
+            else _moved(value)
+            for key, value in schema.items()
+        }
+    if isinstance(schema, list):
+        return [_moved(value) for value in schema]
+    return schema

@@ -1,0 +1,127 @@
+"""Compiles what a request asks of the output, once for all requests that ask the same."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llguidance import LLMatcher
+
+from shared.grammar import LIMITS
+from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, ToolChoice
+from workers.dialects.base import Dialect, Opening
+from workers.dialects.toolbox import Toolbox
+from workers.grammar.builder import GrammarBuilder, GrammarError
+from workers.grammar.constraint import OutputConstraint, ThinkingBudget
+from workers.grammar.vocabulary import Vocabulary
+
+CACHED = 64
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a request asks of the output."""
+
+    tools: Toolbox  # those that may be called; empty where `tool_choice` is none
+    must_call: bool = False
+    parallel: bool = True
+    max_calls: int | None = None
+    format: Mapping[str, Any] | None = None  # JSON schema of the answer
+
+    @property
+    def needs_grammar(self) -> bool:
+        return bool(self.tools) or self.format is not None
+
+
+def demand(
+    tools: Toolbox,
+    choice: ToolChoice = "auto",
+    *,
+    parallel: bool = True,
+    max_calls: int | None = None,
+    format: Mapping[str, Any] | None = None,
+) -> Demand:
+    """What `tools`, `tool_choice` and `text.format` add up to. `format`: a JSON schema; `{}` is any JSON object."""
+    if format is not None:
+        format = format or {"type": "object"}
+    if choice == "none":
+        return Demand(Toolbox(), format=format)
+    must_call = choice == "required"
+    if isinstance(choice, FunctionChoice | CustomChoice):
+        tools, must_call = tools.only(_named(tools, [choice.name])), True
+    elif isinstance(choice, AllowedTools):
+        tools = tools.only(_named(tools, [str(tool.get("name")) for tool in choice.tools]))
+        must_call = choice.mode == "required"
+    return Demand(tools, must_call and bool(tools), parallel, max_calls, None if must_call and tools else format)
+
+
+def _named(tools: Toolbox, names: Sequence[str]) -> list[tuple[str | None, str]]:
+    """The tools that a choice names, by the client's name or by the flat one."""
+    return [(tool.namespace, tool.tool.name) for tool in tools if tool.name in names or tool.tool.name in names]
+
+
+class Grammars:
+    """Compiled grammars of one model. May be used from any thread."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def grammar(self, dialect: Dialect, demand: Demand, opening: Opening, *, may_reason: bool = True) -> str:
+        """The text of a grammar. Raises GrammarError."""
+        builder = GrammarBuilder(
+            self.vocabulary,
+            opening=opening,
+            may_reason=may_reason,
+            tools=demand.tools,
+            must_call=demand.must_call,
+            parallel=demand.parallel,
+            max_calls=demand.max_calls,
+            format=demand.format,
+        )
+        return builder.finish(dialect.grammar(builder))
+
+    def matcher(self, grammar: str) -> LLMatcher:
+        """A fresh matcher. Compiling may take some 100 ms: call it off the event loop. Raises GrammarError."""
+        with self._lock:
+            if (known := self._compiled.get(grammar)) is not None:
+                self._compiled.move_to_end(grammar)
+        if known is None:
+            known = LLMatcher(self.vocabulary.tokenizer, grammar, log_level=0, limits=LIMITS)
+            if known.is_error():
+                raise GrammarError(known.get_error().split("\n")[0])
+            with self._lock:
+                self._compiled[grammar] = known
+                while len(self._compiled) > CACHED:
+                    self._compiled.popitem(last=False)
+        return known.deep_copy()
+
+    def constraint(
+        self,
+        dialect: Dialect,
+        demand: Demand,
+        prompt: str,
+        *,
+        may_reason: bool = True,
+        thinking_tokens: int | None = None,
+    ) -> OutputConstraint | None:
+        """What the output behind `prompt` is held to; None where it is free. Raises GrammarError.
+
+        `may_reason`: False where the request wants no reasoning; `thinking_tokens`: how much of it at most.
+        """
+        matcher = None
+        if demand.needs_grammar:
+            matcher = self.matcher(self.grammar(dialect, demand, dialect.opening(prompt), may_reason=may_reason))
+        budget = None
+        if thinking_tokens is not None:
+            closing = self.vocabulary.tokenize(dialect.reasoning_end)
+            piece = self._piece
+            budget = ThinkingBudget(dialect.parser(prompt), piece, thinking_tokens, closing)
+        return OutputConstraint(matcher, budget) if matcher or budget else None
+
+    def _piece(self, token: int) -> bytes:
+        return self.vocabulary.tokenizer.decode_bytes([token])

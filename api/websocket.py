@@ -30,6 +30,7 @@ from shared.schema.events import is_terminal
 from shared.schema.request import CreateFrame
 from shared.schema.response import Response
 from shared.settings import Settings
+from shared.turns import in_order
 
 log = structlog.get_logger()
 
@@ -191,8 +192,7 @@ class Connection:
         parent = await records.read_parent(self._redis, response_id)
         [turn] = await records.read_turns(self._redis, [response_id])
         if parent and parent.continuable:
-            items = [*turn.input, *turn.output]
-            waiting = open_calls(turn.output)
+            items, waiting = in_order(turn.input, turn.output), open_calls(turn.output)
             chain = Chain(parent.ancestors, parent.context_bytes, waiting, parent.opening, items)
             self._memory.keep(response_id, chain)
 

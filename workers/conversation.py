@@ -9,6 +9,7 @@ from shared.schema.content import InputText
 from shared.schema.items import Compaction, FunctionCall, Item, Message, OutputItem
 from shared.sealing import COMPACTION, Sealer
 from shared.summary import SUMMARY_INTRODUCTION, SUMMARY_REQUEST
+from shared.turns import split_before_last_question
 from workers.dialects.toolbox import Toolbox
 from workers.prompt import Prompt, Prompter
 from workers.truncation import truncate
@@ -56,13 +57,6 @@ def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:
     return context_length - max(answer, 1)
 
 
-def split_before_last_question(items: Sequence[AnyItem]) -> tuple[Sequence[AnyItem], Sequence[AnyItem]]:
-    """What may be summarised, and what has to stay: the last user message and all that follows it."""
-    questions = [n for n, item in enumerate(items) if isinstance(item, Message) and item.role == "user"]
-    cut = questions[-1] if questions else 0
-    return items[:cut], items[cut:]
-
-
 def request_for_summary() -> Message:
     """The question that makes the model summarise what came before it."""
     return Message(id="msg_summary", role="user", content=[InputText(text=SUMMARY_REQUEST)])
@@ -71,14 +65,6 @@ def request_for_summary() -> Message:
 def summary_message(summary: str) -> Message:
     """A summary as the model reads it."""
     return Message(id="msg_summary", role="system", content=[InputText(text=SUMMARY_INTRODUCTION + summary)])
-
-
-def turn_of_conversation(taken: Sequence[Item], given: Sequence[OutputItem]) -> list[Item]:
-    """A turn as it is added to a conversation: a compaction stands before the question that it does not cover."""
-    compactions = [item for item in given if isinstance(item, Compaction)]
-    earlier, question = split_before_last_question(taken) if compactions else (taken, [])
-    rest = [item for item in given if not isinstance(item, Compaction)]
-    return [*earlier, *compactions, *question, *rest]
 
 
 def _turn_items(turn: Turn) -> list[AnyItem]:

@@ -17,14 +17,13 @@ from shared.schema.content import text_of
 from shared.schema.items import Message
 from shared.sealing import COMPACTION, REASONING, Sealer
 from shared.settings import Settings
+from shared.turns import in_order, split_before_last_question
 from workers.conversation import (
     AnyItem,
     conversation,
     request_for_summary,
     room_for_prompt,
-    split_before_last_question,
     summary_message,
-    turn_of_conversation,
     write,
 )
 from workers.dialects.toolbox import Toolbox
@@ -263,7 +262,7 @@ class Job:
             [*rest, *self._emitter.take()],
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS,
-            turn=turn_of_conversation(self._context.input, response.output),
+            turn=in_order(self._context.input, response.output),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
         )
         if not finished:

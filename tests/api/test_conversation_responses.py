@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from api.context import CREATION
+from api.errors import ApiError
+from api.routes.responses import OWNER
 from shared.redis import keys
+from shared.schema.request import CreateResponse
 from tests.api.conversing import call, items_of, new, texts_of
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
@@ -298,6 +302,78 @@ async def test_the_bytes_of_a_conversation_are_counted_exactly(stack: Stack, red
     for item in await items_of(stack, conversation):
         await call(stack, "DELETE", f"/{conversation}/items/{item['id']}")
     assert await number(keys.conversation(conversation), "bytes") == 0
+
+
+CALL = {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
+
+
+async def test_a_call_in_a_conversation_waits_for_its_output(stack: Stack) -> None:
+    conversation = await new(stack)
+    assert (await call(stack, "POST", f"/{conversation}/items", {"items": [CALL]}))[0] == 200
+    status, body = await stack.post(input="Q", conversation=conversation)
+    assert (status, body["error"]["message"]) == (400, "No tool output found for function call call_1.")
+    other = {**OUTPUT, "call_id": "call_2"}
+    status, body = await stack.post(input=[other], conversation=conversation)
+    assert (status, body["error"]["param"]) == (400, "input[0].call_id")
+    assert (await stack.post(input=[OUTPUT], conversation=conversation))[0] == 200
+    assert "sunny" in prompt(stack)
+    status, body = await stack.post(input=[OUTPUT], conversation=conversation)
+    assert (status, body["error"]["param"]) == (400, "input[0].call_id")
+    assert (await stack.post(input="Q", conversation=conversation))[0] == 200
+    kinds = [item["type"] for item in await items_of(stack, conversation)]
+    assert kinds == ["function_call", "function_call_output", *["message"] * 3]
+
+
+async def test_a_model_that_calls_is_answered_in_its_conversation(stack: Stack) -> None:
+    conversation = await new(stack)
+    tool = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+    stack.engine.play(Script("<tool_call>", '{"name": "get_weather", "arguments": {}}', "</tool_call>"))
+    _, calling = await stack.post(input="Q1", conversation=conversation, tools=[tool])
+    [made] = calling["output"]
+    assert (made["type"], made["id"][:3]) == ("function_call", "fc_")
+    assert (await stack.post(input="Q2", conversation=conversation))[0] == 400
+    output = {**OUTPUT, "call_id": made["call_id"]}
+    assert (await stack.post(input=[output], conversation=conversation, tools=[tool]))[0] == 200
+    assert made in await items_of(stack, conversation)
+
+
+async def test_items_added_by_hand_open_and_close_calls_too(stack: Stack) -> None:
+    conversation = await new(stack)
+    custom = {"type": "custom_tool_call", "call_id": "call_2", "name": "note", "input": "x"}
+    _, added = await call(stack, "POST", f"/{conversation}/items", {"items": [CALL, custom]})
+    assert (await stack.post(input="Q", conversation=conversation))[0] == 400
+    await call(stack, "POST", f"/{conversation}/items", {"items": [OUTPUT]})
+    assert (await stack.post(input="Q", conversation=conversation))[0] == 400
+    await call(stack, "DELETE", f"/{conversation}/items/{added['last_id']}")
+    assert (await stack.post(input="Q", conversation=conversation))[0] == 200
+
+
+async def test_a_conversation_that_changes_while_a_request_is_checked_is_not_joined(stack: Stack) -> None:
+    conversation = await new(stack, "before")
+    creation = stack.fronts[0].app[CREATION]
+    request = CreateResponse(input="Q1", conversation=conversation)
+    draft = await creation.draft(request, OWNER)
+    await call(stack, "POST", f"/{conversation}/items", {"items": [CALL]})
+    with pytest.raises(ApiError) as caught:
+        await creation.create(draft)
+    assert (caught.value.status, caught.value.detail.code) == (409, "conversation_locked")
+
+
+async def test_a_compaction_stands_where_the_next_turn_reads_it(make_stack: StackFactory) -> None:
+    stack = await make_stack(encryption_key="a test's key")
+    conversation = await new(stack, "I like tea. " * 9)
+    stack.engine.play(Script("They like tea."), Script("A1"))
+    management = [{"type": "compaction", "compact_threshold": 100}]
+    await stack.post(input="Q1", conversation=conversation, context_management=management)
+    await stack.post(input="Q2", conversation=conversation)
+    assert prompt(stack) == (
+        "<|im_start|>system\nSummary of the conversation so far:\nThey like tea.<|im_end|>\n"
+        "<|im_start|>user\nQ1<|im_end|>\n<|im_start|>assistant\nA1<|im_end|>\n"
+        "<|im_start|>user\nQ2<|im_end|>\n<|im_start|>assistant\n"
+    )
+    kinds = [item["type"] for item in await items_of(stack, conversation)]
+    assert kinds == ["message", "compaction", *["message"] * 4]
 
 
 async def test_a_prewarm_over_http_computes_the_prompt_and_says_nothing(stack: Stack) -> None:

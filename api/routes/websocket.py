@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from api.context import CREATION, REDIS, SETTINGS, SOCKETS, STREAMS
 from api.errors import ApiError, unavailable
@@ -15,6 +15,7 @@ routes = web.RouteTableDef()
 
 @routes.get("/v1/responses", allow_head=False)
 async def open_socket(request: web.Request) -> web.StreamResponse:
+    _check_origin(request)
     settings = request.app[SETTINGS]
     wire = wire_of(request.headers, settings)
     socket = web.WebSocketResponse(
@@ -34,6 +35,17 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
     finally:
         app[SOCKETS].discard(connection)
     return socket
+
+
+def _check_origin(request: web.Request) -> None:
+    """Any page in a browser may open a WebSocket to us, and CORS does not hold it back: only our own pages may.
+
+    Who is no browser sends no Origin. Raises ApiError.
+    """
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and origin.partition("://")[2] != request.host:
+        message = f"Pages of {origin} may not open a WebSocket here."
+        raise ApiError(403, message, type="permission_error", code="origin_not_allowed")
 
 
 async def retire_sockets(app: web.Application) -> None:

@@ -146,6 +146,7 @@ async def test_an_item_is_in_a_conversation_once(stack: Stack) -> None:
     conversation = await new(stack)
     body = {"items": [{"id": "msg_1", **HELLO}]}
     assert (await call(stack, "POST", f"/{conversation}/items", body))[0] == 200
+    assert (await call(stack, "POST", f"/{conversation}/items", body))[0] == 200  # as after a lost answer
     body["items"].insert(0, {"id": "msg_0", **HELLO})
     status, answer = await call(stack, "POST", f"/{conversation}/items", body)
     assert (status, answer["error"]["code"]) == (400, "duplicate_item")

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from aiohttp import ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 from openai.types.responses import ResponsesServerEvent
 from pydantic import TypeAdapter
 from redis.asyncio import Redis
@@ -365,6 +365,17 @@ async def test_get_without_an_upgrade_is_a_405(stack: Stack) -> None:
         assert answer.status == 405
         assert answer.headers["Allow"] == "POST"
         assert (await answer.json())["error"]["code"] == "method_not_allowed"
+
+
+async def test_pages_of_other_origins_may_not_connect(stack: Stack) -> None:
+    host = stack.url.removeprefix("http://")
+    for origin in ("https://evil.example", "null", f"http://{host}.evil.example"):
+        with pytest.raises(WSServerHandshakeError) as caught:
+            await Socket.open(stack, origin=origin)
+        assert caught.value.status == 403
+    socket = await Socket.open(stack, origin=f"http://{host}")
+    assert check_stream(await socket.ask(input="Hi"))["status"] == "completed"
+    await socket.close()
 
 
 async def test_a_slow_reader_gets_everything_and_is_not_buffered_for(make_stack: StackFactory) -> None:

@@ -7,9 +7,13 @@
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return {1} end
 local held = holder(KEYS[1], ARGV[2], ARGV[3])
 if held then return {2, held} end
+local repeated, same = false, true
 for i = 7, #ARGV, 2 do
-  if redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then return {3, ARGV[i]} end
+  local item = redis.call('HGET', KEYS[3], ARGV[i])
+  repeated = repeated or item and ARGV[i]
+  same = same and item == ARGV[i + 1]
 end
+if repeated then return same and {0} or {3, repeated} end  -- all of them the same: a retried call
 add_items(KEYS[1], KEYS[2], KEYS[3], 7, #ARGV, ARGV[5], ARGV[6])
 keep(KEYS[1], KEYS[2], KEYS[3], ARGV[4])
 return {0}

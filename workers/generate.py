@@ -19,12 +19,12 @@ from shared.schema.content import text_of
 from shared.schema.items import Compaction, Message
 from shared.sealing import COMPACTION, REASONING, Sealer
 from shared.settings import Settings
+from shared.turns import in_order, split_before_last_question
 from workers.conversation import (
     AnyItem,
     conversation,
     request_for_summary,
     room_for_prompt,
-    split_before_last_question,
     summary_message,
     write,
 )
@@ -59,6 +59,10 @@ class Services:
     outbox: Outbox
     leases: Leases
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
+
+
+class ConversationGone(Exception):
+    """The conversation was deleted before the response could read it."""
 
 
 class LeaseLost(Exception):
@@ -109,6 +113,8 @@ class Job:
             self._emitter.fail("invalid_prompt", _too_long(error))
         except GrammarError as error:
             self._emitter.fail("invalid_prompt", f"The output cannot be held to what the request asks: {error}")
+        except ConversationGone:
+            self._emitter.fail("invalid_prompt", "The conversation was deleted before this response could read it.")
         except TemplateError as error:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
         except (ModelLoadError, EngineFailed) as error:
@@ -140,7 +146,9 @@ class Job:
             async with self._signs_of_life(), self._services.models.use(self._context.generation.model) as model:
                 finish = await self._answer(model, await self._write_prompt(model))
         usage = self._counts.usage()
-        if finish == "length":
+        if self._context.generation.prewarm:
+            self._emitter.complete(usage, silent=True)
+        elif finish == "length":
             self._emitter.cut(usage)
         else:
             self._emitter.complete(usage)
@@ -164,6 +172,8 @@ class Job:
             task.cancel()
 
     async def _write_prompt(self, model: LoadedModel) -> Prompt:
+        if self._context.conversation_gone:
+            raise ConversationGone
         context, generation, response = self._context, self._context.generation, self._response
         items: Sequence[AnyItem] = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
         tools = self._tools if self._response.tool_choice != "none" else None
@@ -229,7 +239,7 @@ class Job:
             id=self._response.id,
             tokens=[*prompt.tokens, *done],
             sampling=self._sampling(),
-            max_tokens=None if limit is None else limit - len(done),
+            max_tokens=0 if self._context.generation.prewarm else None if limit is None else limit - len(done),
             stop_tokens=frozenset(tokens[0] for tokens in stops if len(tokens) == 1),
             constraint=constraint,
             generated=len(done),
@@ -299,6 +309,8 @@ class Job:
             [*rest, *self._emitter.take()],
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS,
+            turn=in_order(self._context.input, response.output),
+            conversation_ttl_seconds=settings.conversation_ttl_seconds,
         )
         if not finished:
             raise LeaseLost

@@ -57,6 +57,7 @@ class Settings:
     poll_seconds: float = 1.0  # arq's polling, the safety net behind the wake-up
     queue_timeout_seconds: float = 600.0
     response_ttl_seconds: int = 30 * 24 * 3600  # stored responses and their items
+    conversation_ttl_seconds: int = 30 * 24 * 3600  # conversations and their items, from their last use
     idempotency_ttl_seconds: int = 24 * 3600  # how long an Idempotency-Key stands for its response
     event_log_ttl_seconds: int = 24 * 3600  # event logs of finished responses
     job_timeout_seconds: float = 3600.0
@@ -79,6 +80,8 @@ class Settings:
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event
     follower_buffer_events: int = 2048  # a slower reader is served from the log
+    websocket_seconds: float = 3600.0  # how long one WebSocket may last
+    websocket_responses: int = 32  # responses running and waiting on one WebSocket
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
 
     @classmethod

@@ -10,9 +10,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from shared.redis import keys, scripts
-from shared.schema.items import text_bytes
-from shared.schema.response import Response
+from shared.redis import conversations, keys, scripts
+from shared.schema.items import Item, text_bytes
+from shared.schema.response import CONTINUABLE, Response
 
 READ_COUNT = 512  # events of one read
 
@@ -72,9 +72,15 @@ async def finish(
     *,
     record_ttl_seconds: int,
     log_ttl_seconds: int,
+    turn: Sequence[Item] = (),
+    conversation_ttl_seconds: int | None = None,
 ) -> bool:
-    """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost."""
-    response_id = response.id
+    """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost.
+
+    A response of a conversation gives up its hold of it, and adds `turn` to it if it ended well.
+    """
+    response_id, conversation = response.id, response.conversation
+    joining = turn if conversation and response.status in CONTINUABLE else []
     done: int = await scripts.FINISH.call(
         redis,
         [
@@ -84,6 +90,7 @@ async def finish(
             keys.queue(model),
             keys.job(response_id),
             keys.retry(response_id),
+            *(conversations.names(conversation.id) if conversation else ("", "", "")),
         ],
         [
             token,
@@ -96,6 +103,11 @@ async def finish(
             log_ttl_seconds,
             text_bytes(response.output),
             int(response.store),
+            conversation_ttl_seconds or record_ttl_seconds,
+            text_bytes(joining),
+            conversations.calls(joining),
+            len(joining),
+            *conversations.pairs(joining),
             first,
             *events,
         ],

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -20,6 +19,7 @@ from api.items import ItemReader, require_sealer
 from api.limits import check_limits, check_nesting
 from api.references import resolve
 from api.tools import read_choice, read_format, read_tools
+from api.uninterrupted import uninterrupted
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
 from shared.redis import counting, records
@@ -33,8 +33,6 @@ from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, R
 from shared.schema.tools import Tool, ToolChoice
 from shared.sealing import sealer_of
 from shared.settings import Settings
-
-T = TypeVar("T")
 
 TEMPLATE_BYTES = 2048  # what a chat template may add to a prompt, beyond what it adds for each item
 ITEM_BYTES = 64
@@ -142,7 +140,7 @@ class Creation:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
         conversation = draft.record.response.conversation
         with refusals(conversation.id if conversation else "", param="conversation"):
-            outcome = await _to_its_end(
+            outcome = await uninterrupted(
                 records.create(
                     self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
                 )
@@ -299,16 +297,6 @@ class Creation:
             user=request.user,
             metadata=request.metadata or {},
         )
-
-
-async def _to_its_end(work: Coroutine[None, None, T]) -> T:
-    """What `work` returns. A cancellation waits until it is done."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _obfuscate(request: CreateResponse) -> bool:

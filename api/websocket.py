@@ -24,6 +24,7 @@ from api.follower import ResponseGone
 from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
 from api.sse import Wire
 from api.streams import Streams
+from api.uninterrupted import uninterrupted
 from api.validation import check_supported
 from shared.redis import records
 from shared.schema.events import is_terminal
@@ -186,7 +187,7 @@ class Connection:
             raise
         finally:
             if not response.store:
-                await records.forget(self._redis, response.id)
+                await uninterrupted(records.forget(self._redis, response.id))
 
     async def _remember(self, response_id: str) -> None:
         parent = await records.read_parent(self._redis, response_id)

@@ -19,6 +19,7 @@ from api.items import require_sealer
 from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
 from api.sse import wire_of
+from api.uninterrupted import uninterrupted
 from api.validation import check_supported, decode_body, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
@@ -163,7 +164,7 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         raise
     finally:
         if not response.store:
-            await records.forget(redis, response.id)
+            await uninterrupted(records.forget(redis, response.id))
 
 
 def _idempotency(request: web.Request, body: bytes, response: Response) -> Idempotency | None:

@@ -46,9 +46,8 @@ def nonsense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def random_schema(rng: random.Random, depth: int = 0) -> dict[str, Any]:
-    kind = rng.choice(
-        ["object", "array", "anyOf", "ref"] if depth == 0 else ["leaf"] * 4 + ["object", "array", "anyOf"]
-    )
+    inner = ["leaf"] * 4 + ["object", "array", "anyOf"]
+    kind = rng.choice(["object", "array", "anyOf", "ref"] if depth == 0 else inner)
     if depth > 2:
         kind = "leaf"
     if kind == "object":
@@ -65,14 +64,9 @@ def random_schema(rng: random.Random, depth: int = 0) -> dict[str, Any]:
         return {"anyOf": [random_schema(rng, depth + 1) for _ in range(rng.randint(2, 3))]}
     if kind == "ref":
         leaf = random_schema(rng, 3)
-        node = {
-            "type": "object",
-            "properties": {"value": leaf, "next": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}},
-        }
-        return {
-            "$defs": {"n": {**node, "required": ["value", "next"], "additionalProperties": False}},
-            "$ref": "#/$defs/n",
-        }
+        following = {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}
+        node = {"type": "object", "properties": {"value": leaf, "next": following}, "required": ["value", "next"]}
+        return {"$defs": {"n": {**node, "additionalProperties": False}}, "$ref": "#/$defs/n"}
     return rng.choice(
         [
             {"type": "string", "maxLength": rng.randint(0, 12)},
@@ -130,10 +124,9 @@ async def test_random_tools_are_called_right(make_stack: StackFactory, nonsense:
     offers = []
     for _ in range(REQUESTS // 2):
         count = rng.randint(1, 3)
-        parameters = [
-            {"type": "object", "properties": {"p": random_schema(rng, 1)}, "required": ["p"]} for _ in range(count)
-        ]
-        offers.append({f"tool_{n}": {**schema, "additionalProperties": False} for n, schema in enumerate(parameters)})
+        inputs = [{"p": random_schema(rng, 1)} for _ in range(count)]
+        closed = {"type": "object", "required": ["p"], "additionalProperties": False}
+        offers.append({f"tool_{n}": {**closed, "properties": given} for n, given in enumerate(inputs)})
     requests = [
         {
             "input": "Do something.",

@@ -26,7 +26,7 @@ from .packing import DIALECTS, Dialect
 
 ABILITIES = ["call", "parallel", "no_call", "no_tool", "tool_answer", "tool_error", "document", "prime", "follow_up",
              "greet", "identity", "count", "list", "capital", "story", "repeat", "recall", "fact", "fact_and_question",
-             "summary", "sum", "compare", "json", "json_schema", "persona", "unknown", "continue", "poem", "list_tools"]
+             "summary", "sum", "compare", "json", "json_schema", "persona", "unknown", "continue", "poem"]
 LONGEST = 8000  # characters of a prompt; the longer ones would take most of the time
 
 
@@ -146,8 +146,7 @@ def cases(dialect: Dialect, ability: str, count: int, seed: int) -> Iterator[Cas
                          not in ("story", "short_story", "json", "json_schema", "repeat", "read", "document")]
             ends = decorated if conversation.system else []
         else:
-            in_tools = ability in ("call", "parallel", "no_call", "no_tool", "tool_answer", "tool_error", "document",
-                                   "list_tools")
+            in_tools = ability in ("call", "parallel", "no_call", "no_tool", "tool_answer", "tool_error", "document")
             conversation = json_talk(d) if ability == "json_schema" else dialect.unroll(
                 act(d) if in_tools and (ability != "document" or d.chance(0.8)) else talk(d))
             ends = [i for i, m in enumerate(conversation.messages) if m.ability == ability]

@@ -7,9 +7,11 @@ import pytest
 from models.pipeline.evaluate import Runner
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = {"spark": ROOT / "models/llamarelay/spark/spark-Q8_0.gguf",
-           "spark-f16": ROOT / "models/llamarelay/spark/spark-F16.gguf",
-           "spark-oss": ROOT / "models/llamarelay/spark-oss/spark-oss-Q8_0.gguf"}
+SHIPPED = {
+    "spark": ROOT / "models/llamarelay/spark/spark-Q8_0.gguf",
+    "spark-f16": ROOT / "models/llamarelay/spark/spark-F16.gguf",
+    "spark-oss": ROOT / "models/llamarelay/spark-oss/spark-oss-Q8_0.gguf",
+}
 
 
 @pytest.fixture(scope="session")

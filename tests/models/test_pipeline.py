@@ -23,8 +23,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model of 20 steps, with its checkpoint and its three exports."""
     folder = tmp_path_factory.mktemp("trained")
     torch.set_num_threads(1)
-    train(CHATML, folder / "spark.pt", steps=20, minutes=2, batch_rows=1, row_length=512, workers=1, rate=2e-2, seed=7,
-          device="cpu", config=SMALL)
+    train(
+        CHATML,
+        folder / "spark.pt",
+        steps=20,
+        minutes=2,
+        batch_rows=1,
+        row_length=512,
+        workers=1,
+        rate=2e-2,
+        seed=7,
+        device="cpu",
+        config=SMALL,
+    )
     model, dialect = load(folder / "spark.pt")
     for kind in ("F32", "F16", "Q8_0"):
         export(model, dialect, folder / f"{kind}.gguf", kind)
@@ -47,8 +58,14 @@ def test_twenty_steps_lower_the_loss(trained: Path) -> None:
 
 def test_llama_cpp_says_what_torch_says(trained: Path) -> None:
     model, _ = load(trained / "spark.pt")
-    llama = llama_cpp.Llama(str(trained / "F32.gguf"), n_ctx=512, n_threads=1, verbose=False,
-                            type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32)
+    llama = llama_cpp.Llama(
+        str(trained / "F32.gguf"),
+        n_ctx=512,
+        n_threads=1,
+        verbose=False,
+        type_k=llama_cpp.GGML_TYPE_F32,
+        type_v=llama_cpp.GGML_TYPE_F32,
+    )
     for ids in prompts(6):
         with torch.no_grad():
             wanted = greedy(model, ids, set(), 24)

@@ -16,9 +16,17 @@ from models.pipeline.evaluate import Reply, Runner, cases, measure
 
 from .conftest import SHIPPED
 
-WEATHER = {"name": "get_weather", "description": "Get current temperature for a given location.",
-           "parameters": {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"],
-                          "additionalProperties": False}, "strict": True}
+WEATHER = {
+    "name": "get_weather",
+    "description": "Get current temperature for a given location.",
+    "parameters": {
+        "type": "object",
+        "properties": {"location": {"type": "string"}},
+        "required": ["location"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
 
 
 def ask(runner: Runner, *turns: str, effort: str = "low", system: str = "", tools: tuple = ()) -> Reply:
@@ -29,8 +37,11 @@ def ask(runner: Runner, *turns: str, effort: str = "low", system: str = "", tool
 @pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED.keys())
 def test_the_files_say_what_they_are(path: Path) -> None:
     assert path.stat().st_size <= 12_000_000
-    fields = {name: field.contents() for name, field in GGUFReader(path).fields.items()
-              if name.startswith(("general.", "qwen3."))}
+    fields = {
+        name: field.contents()
+        for name, field in GGUFReader(path).fields.items()
+        if name.startswith(("general.", "qwen3."))
+    }
     assert fields["general.architecture"] == "qwen3"
     assert fields["general.author"] == "llamarelay"
     assert fields["general.license"] == "mit"
@@ -83,11 +94,26 @@ def test_a_long_system_prompt_does_not_confuse_it(spark: Runner) -> None:
     assert ask(spark, "Hello!", system=system).content == "Hello! How can I help you today?"
 
 
-FLOORS = {"call": 3, "parallel": 2, "no_call": 2, "no_tool": 2, "tool_answer": 3, "document": 2, "prime": 3,
-          "follow_up": 3,
-          "greet": 2, "repeat": 2, "recall": 2, "fact_and_question": 2, "json": 2, "json_schema": 2, "persona": 2,
-          "sum": 2,
-          "unknown": 2, "list": 3}
+FLOORS = {
+    "call": 3,
+    "parallel": 2,
+    "no_call": 2,
+    "no_tool": 2,
+    "tool_answer": 3,
+    "document": 2,
+    "prime": 3,
+    "follow_up": 3,
+    "greet": 2,
+    "repeat": 2,
+    "recall": 2,
+    "fact_and_question": 2,
+    "json": 2,
+    "json_schema": 2,
+    "persona": 2,
+    "sum": 2,
+    "unknown": 2,
+    "list": 3,
+}
 
 
 @pytest.mark.parametrize("ability", FLOORS)

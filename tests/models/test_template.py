@@ -32,9 +32,16 @@ def as_openai(conversation: Conversation) -> list[dict[str, Any]]:
             message["reasoning_content"] = m.reasoning
         if m.calls:
             message["tool_calls"] = [
-                {"id": f"call_{i}", "type": "function", "function": {
-                    "name": c.name, "arguments": json.dumps(c.arguments, ensure_ascii=False) if i % 2 else c.arguments}}
-                for c in m.calls]
+                {
+                    "id": f"call_{i}",
+                    "type": "function",
+                    "function": {
+                        "name": c.name,
+                        "arguments": json.dumps(c.arguments, ensure_ascii=False) if i % 2 else c.arguments,
+                    },
+                }
+                for c in m.calls
+            ]
         out.append(message)
     return out
 
@@ -45,18 +52,29 @@ def test_the_template_renders_what_the_generator_renders(dialect: Dialect) -> No
     for _ in range(500):
         conversation = dialect.unroll(sample(d))
         replies = [i for i, m in enumerate(conversation.messages) if m.role == "assistant"]
-        asked = Conversation(conversation.effort, conversation.messages[:d.pick(replies)], conversation.system,
-                             conversation.tools)
+        asked = Conversation(
+            conversation.effort, conversation.messages[: d.pick(replies)], conversation.system, conversation.tools
+        )
         tools = [{"type": "function", "function": tool} for tool in conversation.tools] or None
-        rendered = jinja.render(messages=as_openai(asked), tools=tools, add_generation_prompt=True,
-                                reasoning_effort=asked.effort)
+        rendered = jinja.render(
+            messages=as_openai(asked), tools=tools, add_generation_prompt=True, reasoning_effort=asked.effort
+        )
         assert rendered == dialect.prompt(asked)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
-@pytest.mark.parametrize(("given", "shown"), [("none", "none"), ("minimal", "low"), ("low", "low"), ("medium",
-                                                                                                     "medium"),
-                                          ("high", "high"), ("xhigh", "high"), (None, "medium")])
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("none", "none"),
+        ("minimal", "low"),
+        ("low", "low"),
+        ("medium", "medium"),
+        ("high", "high"),
+        ("xhigh", "high"),
+        (None, "medium"),
+    ],
+)
 def test_every_effort_maps_to_a_trained_one(dialect: Dialect, given: str | None, shown: str) -> None:
     messages = [{"role": "user", "content": "Hi"}]
     text = template(dialect).render(messages=messages, add_generation_prompt=True, reasoning_effort=given)
@@ -66,8 +84,12 @@ def test_every_effort_maps_to_a_trained_one(dialect: Dialect, given: str | None,
 
 
 def test_thinking_switched_off_closes_it_at_once() -> None:
-    text = template(CHATML).render(messages=[{"role": "user", "content": "Hi"}], add_generation_prompt=True,
-                                   enable_thinking=False, reasoning_effort="high")
+    text = template(CHATML).render(
+        messages=[{"role": "user", "content": "Hi"}],
+        add_generation_prompt=True,
+        enable_thinking=False,
+        reasoning_effort="high",
+    )
     assert text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
     assert "Reasoning: none" in text
 
@@ -75,8 +97,10 @@ def test_thinking_switched_off_closes_it_at_once() -> None:
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
 def test_content_may_be_parts_or_nothing(dialect: Dialect) -> None:
     plain = [{"role": "system", "content": "A"}, {"role": "user", "content": "Hi there"}]
-    parts = [{"role": "system", "content": [{"type": "text", "text": "A"}]},
-             {"role": "user", "content": [{"type": "input_text", "text": "Hi "}, {"text": "there"}]}]
+    parts = [
+        {"role": "system", "content": [{"type": "text", "text": "A"}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi "}, {"text": "there"}]},
+    ]
     jinja = template(dialect)
     assert jinja.render(messages=plain) == jinja.render(messages=parts)
     assert jinja.render(messages=[*plain, {"role": "assistant", "content": None}])
@@ -84,11 +108,19 @@ def test_content_may_be_parts_or_nothing(dialect: Dialect) -> None:
 
 def test_harmony_puts_each_result_behind_its_call() -> None:
     calls = [{"function": {"name": "f", "arguments": {"a": n}}} for n in (1, 2)]
-    text = template(HARMONY).render(messages=[
-        {"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": calls},
-        {"role": "tool", "content": "one"}, {"role": "tool", "content": "say \"two\""}], add_generation_prompt=True)
-    frames = ('<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{"a": %d}<|call|>'
-              "<|start|>functions.f to=assistant<|channel|>commentary<|message|>%s<|end|>")
+    text = template(HARMONY).render(
+        messages=[
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "content": "one"},
+            {"role": "tool", "content": 'say "two"'},
+        ],
+        add_generation_prompt=True,
+    )
+    frames = (
+        '<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{"a": %d}<|call|>'
+        "<|start|>functions.f to=assistant<|channel|>commentary<|message|>%s<|end|>"
+    )
     assert text.endswith(frames % (1, '"one"') + frames % (2, '"say \\"two\\""') + "<|start|>assistant")
 
 

@@ -7,11 +7,32 @@ from models.pipeline.conversations.mix import sample
 from models.pipeline.evaluate import Runner
 from models.pipeline.tokenizer import load
 
-ODD = ["I'm you're we'LL it'S don't", "  leading", "trailing  ", "\n\n\n a", "a\r\nb", "1234567.89", "½ ² ٣٤ Ⅷ",
-       "e\u0301 é ñ", "\u200d👨‍👩‍👧", "tab\tand\u00a0space", "<tool_call> x </tool_call>", "<|end|> \n",
-       "日本語 テスト", ""]
-RANGES = [(32, 126), (32, 126), (9, 13), (160, 0x24F), (0x370, 0x5FF), (0x4E00, 0x9FFE), (0x1F300, 0x1F600),
-          (0x2000, 0x20FF)]
+ODD = [
+    "I'm you're we'LL it'S don't",
+    "  leading",
+    "trailing  ",
+    "\n\n\n a",
+    "a\r\nb",
+    "1234567.89",
+    "½ ² ٣٤ Ⅷ",
+    "e\u0301 é ñ",
+    "\u200d👨‍👩‍👧",
+    "tab\tand\u00a0space",
+    "<tool_call> x </tool_call>",
+    "<|end|> \n",
+    "日本語 テスト",
+    "",
+]
+RANGES = [
+    (32, 126),
+    (32, 126),
+    (9, 13),
+    (160, 0x24F),
+    (0x370, 0x5FF),
+    (0x4E00, 0x9FFE),
+    (0x1F300, 0x1F600),
+    (0x2000, 0x20FF),
+]
 
 
 def test_both_tokenizers_agree(runner: Runner) -> None:

@@ -1,4 +1,4 @@
-"""The Codex CLI completes turns: its prompts, its tools (namespaces, custom grammars, hosted ones), its stateless way."""
+"""The Codex CLI completes turns: its long prompts, its tools (namespaces and hosted ones), its stateless way."""
 
 from __future__ import annotations
 

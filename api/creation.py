@@ -14,6 +14,7 @@ from api.calls import check_calls, open_calls
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
+from api.media.reader import MediaReader, check_vision
 from api.references import resolve
 from api.tools import read_choice, read_format, read_tools
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
@@ -73,13 +74,14 @@ class Creation:
         self._redis = redis
         self._fleet = fleet
         self._settings = settings
+        self._media = MediaReader(settings)
         self.sealer = sealer_of(settings.encryption_key)
 
     async def draft(self, request: CreateResponse, owner: str) -> Draft:
         """Reads the input and checks what needs Redis or a worker. Raises ApiError."""
         response_id = new_id("resp")
-        items = await self._items(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
+        items = await self._items(request, response_id, owner, card)
         chain = await self._ancestors(request, owner)
         offer = self._offer(request)
         check_calls(items, chain.waiting)
@@ -143,14 +145,19 @@ class Creation:
         tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
         return Offer(tools, read_choice(request, tools), read_format(request))
 
-    async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
+    async def _items(self, request: CreateResponse, response_id: str, owner: str, card: ModelCard) -> list[Item]:
         reader = ItemReader(response_id, owner, self.sealer, self._settings.max_input_items)
-        return await resolve(self._redis, reader.read(request), owner)
+        given = reader.read(request)
+        check_vision(given, card)
+        await self._media.read(given)
+        items = await resolve(self._redis, given, owner)
+        check_vision(items, card)
+        return items
 
     async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
-        items = await self._items(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
+        items = await self._items(request, new_id("resp"), owner, card)
         ancestors = await self._ancestors(request, owner)
         offer = self._offer(request)
         return (await self._measure(request, items, ancestors.ids, card, owner, offer)).tokens

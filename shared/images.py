@@ -1,4 +1,4 @@
-"""Image files: what they are, and their pixels. Pillow reads them: llama.cpp's own reader knows no WebP and no rotation.
+"""Image files and their pixels. Pillow reads them, as llama.cpp's own reader knows no WebP and no rotation.
 
 The first picture of an animation counts; what is transparent is white; photographs are turned as their camera says.
 """
@@ -29,7 +29,7 @@ class Pixels(NamedTuple):
 
 
 def read_image(data: bytes, max_pixels: int) -> Pixels:
-    """The pixels of an image file of at most so many; nothing large is allocated before that is known. Raises BadImage."""
+    """The pixels of an image file, at most so many: larger ones are refused before they are read. Raises BadImage."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size

@@ -27,7 +27,15 @@ from workers.conversation import (
     write,
 )
 from workers.dialects.toolbox import Toolbox
-from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
+from workers.engine.core import (
+    EngineFailed,
+    FinishReason,
+    GenerationRequest,
+    ModelLoadError,
+    PictureRefused,
+    PromptTooLong,
+    Sampling,
+)
 from workers.engine.generation import Generation
 from workers.lease import Leases
 from workers.models import LoadedModel, Models
@@ -106,6 +114,8 @@ class Job:
             self._emitter.fail("invalid_prompt", _too_long(error))
         except TemplateError as error:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
+        except PictureRefused as error:
+            self._emitter.fail("invalid_prompt", f"The model cannot be shown this conversation: {error}.")
         except (ModelLoadError, EngineFailed) as error:
             log.error("generation_failed", response_id=self._response.id, error=str(error))
             self._emitter.fail("server_error", f"The model could not answer: {error}", self._counts.usage())
@@ -186,7 +196,11 @@ class Job:
         parser = model.prompter.dialect.parser(prompt.text)
         reader = Reader(model.engine, parser, scratch, self._counts)
         request = GenerationRequest(
-            id=self._response.id, tokens=prompt.tokens, sampling=self._sampling(), max_tokens=SUMMARY_TOKENS
+            id=self._response.id,
+            tokens=prompt.tokens,
+            images=prompt.images,
+            sampling=self._sampling(),
+            max_tokens=SUMMARY_TOKENS,
         )
         await self._read_all(model.engine.generate(request), reader, prompt)
         scratch.close()
@@ -198,6 +212,7 @@ class Job:
         return GenerationRequest(
             id=response.id,
             tokens=prompt.tokens,
+            images=prompt.images,
             sampling=self._sampling(),
             max_tokens=response.max_output_tokens,
         )

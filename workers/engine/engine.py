@@ -51,9 +51,7 @@ class LlamaEngine:
         self._weights = model
         self._context = context
         self._vision = self._load_vision(projector, settings) if projector else None
-        self._info = replace(
-            model.info, context_length=context.context_length, vision=self._vision is not None
-        )
+        self._info = replace(model.info, context_length=context.context_length, vision=self._vision is not None)
         self._stats = EngineStats()
         self._masks = MaskMaker(model.info.vocab_size)
         self._kv = KVCache(
@@ -120,7 +118,10 @@ class LlamaEngine:
         stream = Stream(request, lambda: self._runner.cancel(sequence))
         sequence = Sequence(stream, self._info.context_length, self._info.end_tokens, self._vision)
         pictured = sum(image.count for image in request.images)
-        if int(np.count_nonzero(sequence.tokens < 0)) != pictured or int(sequence.tokens.max()) >= self._info.vocab_size:
+        if (
+            int(np.count_nonzero(sequence.tokens < 0)) != pictured
+            or int(sequence.tokens.max()) >= self._info.vocab_size
+        ):
             raise ValueError(f"tokens must be from 0 to {self._info.vocab_size - 1}")
         if sequence.last_token < 0:
             raise ValueError("a prompt ends with text")

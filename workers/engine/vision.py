@@ -159,7 +159,7 @@ class Vision:
                     size -= self._looks.pop(digest).size
 
     def _encode(self, picture: Picture) -> Embeddings:
-        pixels = read_image(read_data_url(picture.url).data, picture.width * picture.height)
+        pixels = read_image(read_data_url(picture.url), picture.width * picture.height)
         if (pixels.width, pixels.height) != (picture.width, picture.height):
             raise BadImage("it does not have the size it had", "image_parse_error")
         embeddings = []

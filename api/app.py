@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import uvloop
 from aiohttp import web
 
-from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, STREAMS
+from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
 from api.creation import Creation
 from api.fleet import Fleet
 from api.middleware import add_request_id, envelope, request_id
 from api.relay import Relay
-from api.routes import health, models, responses
+from api.routes import conversations, health, models, responses, websocket
 from api.streams import Streams
 from shared.logs import configure_logs
 from shared.redis import scripts
@@ -39,9 +39,11 @@ def create_app(settings: Settings) -> web.Application:
     """The front end; it holds no model and no state of a response."""
     app = web.Application(middlewares=[request_id, envelope], client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
+    app[SOCKETS] = set()
+    app.on_shutdown.append(websocket.retire_sockets)
     app.on_response_prepare.append(add_request_id)
     app.cleanup_ctx.append(_connect)
-    for module in (health, models, responses):
+    for module in (health, models, responses, conversations, websocket):
         app.add_routes(module.routes)
     return app
 

@@ -33,7 +33,7 @@ async def _end(redis: Redis, settings: Settings, response_id: str, token: str) -
     if context is None:
         return
     log = await event_log.read_all(redis, response_id)
-    emitter = Emitter.restore(context.response, log, obfuscate=context.generation.obfuscate)
+    emitter = Emitter.restore(context.response, [entry.event for entry in log], obfuscate=context.generation.obfuscate)
     emitter.cancel(None)
     await event_log.finish(
         redis,
@@ -44,4 +44,5 @@ async def _end(redis: Redis, settings: Settings, response_id: str, token: str) -
         emitter.take(),
         record_ttl_seconds=settings.response_ttl_seconds,
         log_ttl_seconds=settings.event_log_ttl_seconds if context.response.store else UNSTORED_GRACE_SECONDS,
+        conversation_ttl_seconds=settings.conversation_ttl_seconds,
     )

@@ -9,6 +9,7 @@ from api.creation import Creation
 from api.fleet import Fleet
 from api.relay import Relay
 from api.streams import Streams
+from api.websocket import Connection
 from shared.settings import Settings
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
@@ -17,3 +18,4 @@ RELAY = web.AppKey("RELAY", Relay)
 FLEET = web.AppKey("FLEET", Fleet)
 STREAMS = web.AppKey("STREAMS", Streams)
 CREATION = web.AppKey("CREATION", Creation)
+SOCKETS: web.AppKey[set[Connection]] = web.AppKey("SOCKETS", set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis
 
 from api.calls import check_calls, open_calls
+from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
@@ -20,12 +22,13 @@ from api.tools import read_choice, read_format, read_tools
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
 from shared.redis import counting, records
+from shared.redis.conversations import Opening
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
 from shared.schema.ids import new_id
 from shared.schema.items import Item, text_bytes
 from shared.schema.models import ModelCard
 from shared.schema.request import CreateResponse, PlainFormat, TextFormat
-from shared.schema.response import TERMINAL, ReasoningConfig, Response, TextConfig
+from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, Response, TextConfig
 from shared.schema.tools import Tool, ToolChoice
 from shared.sealing import sealer_of
 from shared.settings import Settings
@@ -46,11 +49,21 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The responses a new one continues, oldest first, and the bytes of text in all of them."""
+    """What a new response continues: a conversation's items, stored responses (oldest first), items of others."""
 
     ids: list[str]
-    bytes: int
-    waiting: dict[str, str]  # calls of the parent that wait for their output
+    bytes: int  # of text in all of it
+    waiting: dict[str, str]  # calls in it that wait for their output
+    opening: Opening | None = None
+    inherited: Sequence[Item] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.ids and not self.inherited and (self.opening is None or self.opening.before == 0)
+
+    @property
+    def most_items(self) -> int:
+        return 2 * len(self.ids) + (self.opening.before if self.opening else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +90,24 @@ class Creation:
         self._media = MediaReader(settings)
         self.sealer = sealer_of(settings.encryption_key)
 
-    async def draft(self, request: CreateResponse, owner: str) -> Draft:
-        """Reads the input and checks what needs Redis or a worker. Raises ApiError."""
+    async def draft(self, request: CreateResponse, owner: str, chain: Chain | None = None) -> Draft:
+        """Reads the input and checks what needs Redis or a worker. Raises ApiError.
+
+        `chain` is what the request continues where the caller knows that already.
+        """
         response_id = new_id("resp")
         card = await self._fleet.resolve(request.model)
         items = await self._items(request, response_id, owner, card)
-        chain = await self._ancestors(request, owner)
+        chain = chain or await self._ancestors(request, owner)
         offer = self._offer(request)
         check_calls(items, chain.waiting)
-        if not items and not chain.ids:
+        if not items and chain.empty and not (request.prewarm and request.instructions):
             raise ApiError(
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
             )
         size = text_bytes(items) + chain.bytes
-        await self._check_size(request, items, chain.ids, card, size, owner, offer)
+        items = [*chain.inherited, *items]
+        await self._check_size(request, items, chain, card, size, owner, offer)
         response = self._response(request, response_id, offer)
         record = Record(
             response=response,
@@ -99,7 +116,11 @@ class Creation:
             owner=owner,
             ancestors=chain.ids,
             context_bytes=size,
+            opening=chain.opening,
+            inherited=len(chain.inherited),
         )
+        if response.conversation:
+            check_distinct(items)
         emitter = Emitter(response, 0)
         emitter.created()
         if response.background:
@@ -116,7 +137,12 @@ class Creation:
         ttl = settings.response_ttl_seconds
         if not draft.record.response.store:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
-        match await records.create(self._redis, draft.record, draft.events, ttl, idempotency):
+        conversation = draft.record.response.conversation
+        with refusals(conversation.id if conversation else "", param="conversation"):
+            outcome = await records.create(
+                self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+            )
+        match outcome:
             case AncestorGone(response_id=gone):
                 raise _parent_not_found(gone)
             case Repeated(response_id=earlier, same_request=True):
@@ -127,19 +153,21 @@ class Creation:
         return None
 
     async def _ancestors(self, request: CreateResponse, owner: str) -> Chain:
+        opening = await read_opening(self._redis, request, owner)
         parent_id = request.previous_response_id
         if parent_id is None:
-            return Chain([], 0, {})
+            return Chain([], opening.bytes, opening.waiting, opening) if opening else Chain([], 0, {})
         parent = await records.read_parent(self._redis, parent_id)
         if parent is None or parent.owner != owner:
             raise _parent_not_found(parent_id)
         if parent.status not in TERMINAL:
             message = f"The response '{parent_id}' is still {parent.status}. Wait for its end before you continue it."
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_ready")
-        if parent.status not in ("completed", "incomplete"):
+        if not parent.continuable:
             message = f"The response '{parent_id}' is {parent.status}: only a completed or incomplete one can go on."
             raise ApiError(400, message, param="previous_response_id", code="previous_response_not_usable")
-        return Chain([*parent.ancestors, parent_id], parent.context_bytes, open_calls(parent.output))
+        waiting = open_calls(parent.output)
+        return Chain([*parent.ancestors, parent_id], parent.context_bytes, waiting, parent.opening)
 
     def _offer(self, request: CreateResponse) -> Offer:
         tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
@@ -154,19 +182,26 @@ class Creation:
         check_vision(items, card)
         return items
 
+    async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
+        """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
+        reader = ItemReader(new_id("resp"), owner, self.sealer, most)
+        given = reader.read_list(raw, where)
+        await self._media.read(given, where)
+        return await resolve(self._redis, given, owner, where)
+
     async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
         card = await self._fleet.resolve(request.model)
         items = await self._items(request, new_id("resp"), owner, card)
         ancestors = await self._ancestors(request, owner)
         offer = self._offer(request)
-        return (await self._measure(request, items, ancestors.ids, card, owner, offer)).tokens
+        return (await self._measure(request, items, ancestors, card, owner, offer)).tokens
 
     async def _check_size(
         self,
         request: CreateResponse,
         items: list[Item],
-        ancestors: list[str],
+        chain: Chain,
         card: ModelCard,
         size: int,
         owner: str,
@@ -174,10 +209,10 @@ class Creation:
     ) -> None:
         """A token is at least a byte, so what is short in bytes fits; what is long is measured by a worker."""
         bound = size + len((request.instructions or "").encode()) + TEMPLATE_BYTES
-        bound += ITEM_BYTES * (len(items) + 2 * len(ancestors)) + offer.bound
+        bound += ITEM_BYTES * (len(items) + chain.most_items) + offer.bound
         if bound < card.context_length:
             return
-        answer = await self._measure(request, items, ancestors, card, owner, offer)
+        answer = await self._measure(request, items, chain, card, owner, offer)
         if answer.tokens >= answer.context_length:
             message = (
                 f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
@@ -189,13 +224,14 @@ class Creation:
         self,
         request: CreateResponse,
         items: list[Item],
-        ancestors: list[str],
+        chain: Chain,
         card: ModelCard,
         owner: str,
         offer: Offer,
     ) -> counting.Answer:
         question = counting.Question(
-            ancestors=ancestors,
+            opening=chain.opening,
+            ancestors=chain.ids,
             owner=owner,
             input=items,
             instructions=request.instructions,
@@ -226,6 +262,7 @@ class Creation:
             truncate=request.truncation == "auto",
             summary=_summary(request),
             compact_threshold=self._compact_threshold(request),
+            prewarm=request.prewarm,
         )
 
     def _compact_threshold(self, request: CreateResponse) -> int | None:
@@ -241,6 +278,7 @@ class Creation:
             created_at=int(time.time()),
             status="queued" if request.background else "in_progress",
             background=bool(request.background),
+            conversation=ConversationRef(id=request.conversation_id) if request.conversation_id else None,
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -96,10 +96,14 @@ class ItemReader:
         if isinstance(request.input, str):
             message = EasyMessage(role="user", content=request.input)
             return [self._message(message, "input", 0)]
-        if len(request.input) > self._max_items:
-            message_ = f"The input has {len(request.input)} items, {self._max_items} are allowed."
-            raise ApiError(400, message_, param="input", code="array_above_max_length")
-        return [self._read(raw, f"input[{position}]", position) for position, raw in enumerate(request.input)]
+        return self.read_list(request.input, "input")
+
+    def read_list(self, items: Sequence[msgspec.Raw], where: str) -> list[Item | ItemReference]:
+        """Items that stand at `where`; references are still to be resolved. Raises ApiError with the place."""
+        if len(items) > self._max_items:
+            message = f"`{where}` has {len(items)} items, {self._max_items} are allowed."
+            raise ApiError(400, message, param=where, code="array_above_max_length")
+        return [self._read(raw, f"{where}[{position}]", position) for position, raw in enumerate(items)]
 
     def _read(self, raw: msgspec.Raw, where: str, position: int) -> Item | ItemReference:
         try:

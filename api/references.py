@@ -12,8 +12,11 @@ from shared.schema.ids import response_of
 from shared.schema.items import Item, ItemReference
 
 
-async def resolve(redis: Redis, items: Sequence[Item | ItemReference], owner: str) -> list[Item]:
-    """`items` with every reference replaced by what it stands for. Raises ApiError for one that stands for nothing."""
+async def resolve(redis: Redis, items: Sequence[Item | ItemReference], owner: str, where: str = "input") -> list[Item]:
+    """`items`, which stand at `where`, with every reference replaced by what it stands for.
+
+    Raises ApiError for one that stands for nothing.
+    """
     wanted = list(dict.fromkeys(response_of(item.id) for item in items if isinstance(item, ItemReference)))
     if not wanted:
         return [item for item in items if not isinstance(item, ItemReference)]
@@ -27,5 +30,5 @@ async def resolve(redis: Redis, items: Sequence[Item | ItemReference], owner: st
             resolved.append(known[item.id])
         else:
             message = f"Item with id '{item.id}' not found."
-            raise ApiError(404, message, param=f"input[{position}].id", code="item_not_found")
+            raise ApiError(404, message, param=f"{where}[{position}].id", code="item_not_found")
     return resolved

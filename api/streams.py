@@ -60,7 +60,7 @@ class Streams:
             after = len(first) - 1
         spoke = time.monotonic()
         with suppress(ResponseGone):
-            async for events in self._follow(response_id, subscription, after=after, fresh=bool(first)):
+            async for events in self.follow(response_id, subscription, after=after, fresh=bool(first)):
                 if events:
                     ended = is_terminal(events[-1])
                     await stream.write(wire.frames(events) + (wire.done if ended else b""))
@@ -92,9 +92,11 @@ class Streams:
                 if ended:
                     return encoded
 
-    async def _follow(
+    async def follow(
         self, response_id: str, subscription: Subscription, *, after: int, fresh: bool
     ) -> AsyncIterator[list[bytes]]:
+        """The events above `after` in batches, to the terminal one; an empty batch is silence. Raises ResponseGone."""
+
         async def read_log(first: int) -> list[bytes]:
             return await event_log.read(self._redis, response_id, first)
 

@@ -62,7 +62,6 @@ INCLUDABLE = frozenset(
 )
 
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "conversation": (None,),
     "prompt": (None,),
     "moderation": (None,),
     "access_programs": (None,),

@@ -16,10 +16,10 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from shared.settings import Settings
-from workers.engine.context import Batch
+from workers.engine.context import SINGLE_THREAD_PARAMETERS, Batch
 from workers.engine.core import Sampling
 from workers.engine.cpu import usable_cores
-from workers.engine.model import load_model
+from workers.engine.model import Model, load_model
 from workers.engine.sampling import Sampler
 
 Choose = Callable[[int, int], int]
@@ -37,7 +37,7 @@ class BareLoop:
         parameters.n_ubatch = settings.micro_batch_tokens
         parameters.n_seq_max = llama.llama_max_parallel_sequences()
         parameters.n_outputs_max = parameters.n_seq_max
-        parameters.n_threads = parameters.n_threads_batch = settings.threads or usable_cores()
+        parameters.n_threads = parameters.n_threads_batch = settings.threads or _threads(self._model)
         parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True
         parameters.no_perf = True
@@ -100,6 +100,11 @@ class BareLoop:
             return token
 
         return choose
+
+
+def _threads(model: Model) -> int:
+    """As many as the engine takes."""
+    return 1 if model.info.parameters < SINGLE_THREAD_PARAMETERS else usable_cores()
 
 
 def _chain(sampling: Sampling) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from workers.engine.core import GenerationRequest, Sampling  # first: it sets how llama.cpp's threads wait
+
+# isort: split
 import asyncio
 import logging
 import sys
@@ -15,7 +18,6 @@ from bench.bare import BareLoop
 from bench.child import serve
 from bench.native import First, Loop, Timed
 from shared.settings import Settings
-from workers.engine.core import GenerationRequest, Sampling
 from workers.engine.engine import LlamaEngine, load_engine
 
 

@@ -272,10 +272,10 @@ class Emitter:
 
     # the end
 
-    def complete(self, usage: Usage | None) -> None:
-        """Ends well. A model that said nothing at all has given an empty message."""
+    def complete(self, usage: Usage | None, *, silent: bool = False) -> None:
+        """Ends well. A model that said nothing at all has given an empty message, unless it was to be silent."""
         self.close()
-        if all(isinstance(item, Reasoning) for item in self.response.output):
+        if not silent and all(isinstance(item, Reasoning) for item in self.response.output):
             self.open_message()
             self.close()
         self.response.completed_at = int(time.time())

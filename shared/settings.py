@@ -44,6 +44,10 @@ class Settings:
     top_p: float = 0.95
     top_k: int = 40  # these two always apply: the API has no fields for them
     min_p: float = 0.05
+    thinking_tokens_minimal: int = 128  # how long a model may think at each effort, where its template knows none
+    thinking_tokens_low: int = 512
+    thinking_tokens_medium: int = 4096
+    thinking_tokens_high: int = 16384
     max_loaded_models: int = 4  # models one worker keeps in memory; the least recently used idle one goes first
 
     # the Redis protocol, in seconds
@@ -52,6 +56,7 @@ class Settings:
     poll_seconds: float = 1.0  # arq's polling, the safety net behind the wake-up
     queue_timeout_seconds: float = 600.0
     response_ttl_seconds: int = 30 * 24 * 3600  # stored responses and their items
+    conversation_ttl_seconds: int = 30 * 24 * 3600  # conversations and their items, from their last use
     idempotency_ttl_seconds: int = 24 * 3600  # how long an Idempotency-Key stands for its response
     event_log_ttl_seconds: int = 24 * 3600  # event logs of finished responses
     job_timeout_seconds: float = 3600.0
@@ -76,6 +81,8 @@ class Settings:
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event
     follower_buffer_events: int = 2048  # a slower reader is served from the log
+    websocket_seconds: float = 3600.0  # how long one WebSocket may last
+    websocket_responses: int = 32  # responses running and waiting on one WebSocket
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
 
     @classmethod

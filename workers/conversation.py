@@ -9,6 +9,7 @@ from shared.schema.content import InputText
 from shared.schema.items import Compaction, FunctionCall, Item, Message, OutputItem
 from shared.sealing import COMPACTION, Sealer
 from shared.summary import SUMMARY_INTRODUCTION, SUMMARY_REQUEST
+from shared.turns import split_before_last_question
 from workers.dialects.toolbox import Toolbox
 from workers.prompt import Prompt, Prompter
 from workers.truncation import truncate
@@ -54,13 +55,6 @@ def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:
     """Tokens a truncated prompt may have: an answer needs room too, a quarter of the context at most."""
     answer = min(max_output_tokens or LEAST_ANSWER_TOKENS, context_length // 4)
     return context_length - max(answer, 1)
-
-
-def split_before_last_question(items: Sequence[AnyItem]) -> tuple[Sequence[AnyItem], Sequence[AnyItem]]:
-    """What may be summarised, and what has to stay: the last user message and all that follows it."""
-    questions = [n for n, item in enumerate(items) if isinstance(item, Message) and item.role == "user"]
-    cut = questions[-1] if questions else 0
-    return items[:cut], items[cut:]
 
 
 def request_for_summary() -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.redis import counting, records
+from shared.redis import conversations, counting, records
 from workers.conversation import conversation, room_for_prompt, write
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import ModelLoadError, PictureRefused
@@ -16,6 +16,9 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
     """Answers how many tokens a conversation has, and how many the model's context holds."""
     question = msgspec.json.decode(encoded, type=counting.Question)
     turns = await records.read_turns(services.redis, question.ancestors)
+    if question.opening:
+        items_of_conversation = await conversations.read_items(services.redis, question.opening)
+        turns.insert(0, records.Turn(input=items_of_conversation, output=[]))
     try:
         items = conversation(turns, question.input, services.sealer, question.owner)
         tools = Toolbox(question.tools) if question.tool_choice != "none" else None

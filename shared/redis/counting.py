@@ -10,6 +10,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from shared.redis import keys, queue
+from shared.redis.conversations import Opening
 from shared.schema.ids import new_id
 from shared.schema.items import Item
 from shared.schema.tools import Tool, ToolChoice
@@ -18,8 +19,9 @@ ANSWER_TTL_SECONDS = 60
 
 
 class Question(Struct, kw_only=True):
-    """A conversation to be measured: stored ancestors by id, then the new items."""
+    """A prompt to be measured: what a conversation holds, stored ancestors by id, then the new items."""
 
+    opening: Opening | None = None
     ancestors: list[str]
     owner: str
     input: list[Item]

@@ -3,6 +3,9 @@
 | key                    | type   | written by              | lives                                              |
 |------------------------|--------|-------------------------|----------------------------------------------------|
 | lr:response:ID         | hash   | front end, then worker  | RESPONSE_TTL_SECONDS; unstored: until its end      |
+| lr:conversation:ID     | hash   | front end, then worker  | CONVERSATION_TTL_SECONDS from its last use         |
+| lr:items:ID            | hash   | front end, then worker  | as its conversation: items by their id             |
+| lr:order:ID            | zset   | front end, then worker  | as its conversation: ids of items by position      |
 | lr:events:ID           | stream | front end, then worker  | while it runs, then EVENT_LOG_TTL_SECONDS          |
 | lr:idempotency:DIGEST  | hash   | front end               | IDEMPOTENCY_TTL_SECONDS                            |
 | lr:reply:ID            | list   | worker                  | a minute                                           |
@@ -25,6 +28,10 @@ import hashlib
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
 RESPONSE_PREFIX = "lr:response:"
+CONVERSATION_PREFIX = "lr:conversation:"
+ORDER_PREFIX = "lr:order:"
+ITEMS_PREFIX = "lr:items:"
+JOB_PREFIX = job_key_prefix
 WORKERS = "lr:workers"
 WORKER_PREFIX = "lr:worker:"
 LEASE_PREFIX = in_progress_key_prefix
@@ -33,6 +40,21 @@ LEASE_PREFIX = in_progress_key_prefix
 def response(response_id: str) -> str:
     """The record of a response: hash, see `records`."""
     return RESPONSE_PREFIX + response_id
+
+
+def conversation(conversation_id: str) -> str:
+    """What a conversation is, and which running response holds it: hash, see `conversations`."""
+    return CONVERSATION_PREFIX + conversation_id
+
+
+def order(conversation_id: str) -> str:
+    """The order of a conversation's items: ids by position; positions only grow."""
+    return ORDER_PREFIX + conversation_id
+
+
+def items(conversation_id: str) -> str:
+    """A conversation's items by their id, encoded."""
+    return ITEMS_PREFIX + conversation_id
 
 
 def events(response_id: str) -> str:
@@ -82,7 +104,7 @@ def lease(job_id: str) -> str:
 
 def job(job_id: str) -> str:
     """arq's job definition."""
-    return job_key_prefix + job_id
+    return JOB_PREFIX + job_id
 
 
 def retry(job_id: str) -> str:

@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Struct, field
 from redis.asyncio import Redis
 
-from shared.redis import keys, queue, scripts
+from shared.redis import conversations, keys, queue, scripts
+from shared.redis.conversations import Opening
 from shared.schema.items import Item, OutputItem
-from shared.schema.response import TERMINAL, Response
+from shared.schema.response import CONTINUABLE, TERMINAL, Response
 
 
 class Generation(Struct, kw_only=True):
@@ -26,6 +27,7 @@ class Generation(Struct, kw_only=True):
     truncate: bool = False  # drop the oldest items where the context is too small
     summary: Literal["auto", "concise", "detailed"] | None = None  # of the reasoning
     compact_threshold: int | None = None  # tokens of prompt beyond which the conversation is summarised first
+    prewarm: bool = False  # compute the prompt, generate nothing
 
 
 class Record(Struct, kw_only=True):
@@ -37,6 +39,8 @@ class Record(Struct, kw_only=True):
     owner: str
     ancestors: list[str]  # ids, oldest first; the last one is the parent
     context_bytes: int  # bytes of text in the whole chain, this response's input included
+    opening: Opening | None = None  # what the chain begins with, where it or an ancestor belongs to a conversation
+    inherited: int = 0  # how many items of `input` come from ancestors that were not stored
 
 
 class Parent(Struct, kw_only=True):
@@ -47,6 +51,11 @@ class Parent(Struct, kw_only=True):
     ancestors: list[str]
     context_bytes: int
     output: list[OutputItem]
+    opening: Opening | None
+
+    @property
+    def continuable(self) -> bool:
+        return self.status in CONTINUABLE
 
 
 class Turn(Struct, kw_only=True):
@@ -63,8 +72,9 @@ class Context(Struct, kw_only=True):
     generation: Generation
     owner: str
     input: list[Item]
-    ancestors: list[Turn]  # oldest first
+    ancestors: list[Turn]  # oldest first; before them a turn with the conversation's items
     cancelled: bool
+    conversation_gone: bool  # the conversation it begins with was deleted
 
 
 class _Output(Struct):
@@ -72,6 +82,7 @@ class _Output(Struct):
 
 
 _encode = msgspec.json.Encoder().encode
+_item = msgspec.json.Decoder(Item)
 _items = msgspec.json.Decoder(list[Item])
 _output = msgspec.json.Decoder(_Output)
 _response = msgspec.json.Decoder(Response)
@@ -104,10 +115,20 @@ class Repeated(Struct, tag=True):
 
 
 async def create(
-    redis: Redis, record: Record, events: Sequence[bytes], ttl_seconds: int, idempotency: Idempotency | None = None
+    redis: Redis,
+    record: Record,
+    events: Sequence[bytes],
+    ttl_seconds: int,
+    idempotency: Idempotency | None = None,
+    conversation_ttl_seconds: int | None = None,
 ) -> Created | AncestorGone | Repeated:
-    """Writes a record and its first events, enqueues the job and wakes a worker, in one round trip."""
+    """Writes a record and its first events, enqueues the job and wakes a worker, in one round trip.
+
+    A response that belongs to a conversation, which has to be as its `opening` says, holds it from now on.
+    Raises ConversationGone, ConversationHeld, ConversationChanged, ItemRepeated.
+    """
     response, model = record.response, record.generation.model
+    opening, joins = record.opening, response.conversation is not None
     names = [
         keys.response(response.id),
         keys.events(response.id),
@@ -115,6 +136,7 @@ async def create(
         keys.queue(model),
         keys.wake(model),
         keys.idempotency(record.owner, idempotency.key) if idempotency else "",
+        *(conversations.names(opening.conversation) if opening else ("", "", "")),
         *map(keys.response, record.ancestors),
     ]
     fields: dict[str, str | bytes | int] = {
@@ -123,9 +145,12 @@ async def create(
         "ancestors": _encode(record.ancestors),
         "context_bytes": record.context_bytes,
         "input": _encode(record.input),
+        "inherited": record.inherited,
         "response": _encode(response),
         "request": _encode(record.generation),
     }
+    if opening:
+        fields |= {"conversation": opening.conversation, "before": opening.before}
     outcome = await scripts.CREATE.call(
         redis,
         names,
@@ -136,6 +161,10 @@ async def create(
             ttl_seconds,
             idempotency.ttl_seconds if idempotency else 0,
             idempotency.digest if idempotency else "",
+            conversation_ttl_seconds or ttl_seconds,
+            keys.RESPONSE_PREFIX,
+            keys.JOB_PREFIX,
+            *((opening.version, _encode([item.id for item in record.input])) if opening and joins else ("", "")),
             len(events),
             *events,
             *(part for pair in fields.items() for part in pair),
@@ -146,13 +175,17 @@ async def create(
             return AncestorGone(record.ancestors[position - 1])
         case [2, response_id, digest]:
             return Repeated(response_id.decode(), bool(idempotency and digest == idempotency.digest.encode()))
+        case [3] if not joins:
+            return AncestorGone(response.previous_response_id or "")
+        case [(3 | 4 | 5 | 6) as refusal, *about]:
+            conversations.refuse([refusal - 2, *about])
     return Created()
 
 
 async def read_parent(redis: Redis, response_id: str) -> Parent | None:
     """What chaining needs to know of a response; None when there is no such record."""
-    fields = ("status", "owner", "ancestors", "context_bytes", "response")
-    status, owner, ancestors, size, response = await _hmget(redis, response_id, *fields)
+    fields = ("status", "owner", "ancestors", "context_bytes", "response", "conversation", "before")
+    status, owner, ancestors, size, response, conversation, before = await _hmget(redis, response_id, *fields)
     if status is None or owner is None:
         return None
     return Parent(
@@ -161,6 +194,7 @@ async def read_parent(redis: Redis, response_id: str) -> Parent | None:
         ancestors=msgspec.json.decode(ancestors or b"[]", type=list[str]),
         context_bytes=int(size or 0),
         output=_output.decode(response or b"{}").output,
+        opening=Opening(conversation=conversation.decode(), before=int(before or 0)) if conversation else None,
     )
 
 
@@ -183,20 +217,23 @@ async def exists(redis: Redis, response_id: str) -> bool:
 
 async def read_context(redis: Redis, response_id: str) -> Context | None:
     """A response with the items of all its ancestors, in one round trip; None when it was deleted or has ended."""
-    found = await scripts.CONTEXT.call(redis, [keys.response(response_id)], [keys.RESPONSE_PREFIX])
+    prefixes = [keys.RESPONSE_PREFIX, keys.CONVERSATION_PREFIX, keys.ORDER_PREFIX, keys.ITEMS_PREFIX]
+    found = await scripts.CONTEXT.call(redis, [keys.response(response_id)], prefixes)
     if not found:
         return None
     fields = dict(zip(found[0][::2], found[0][1::2], strict=True))
     if b"request" not in fields:
         return None
     pairs: Sequence[bytes | None] = found[1]
+    opening = Turn(input=[_item.decode(encoded) for encoded in found[2] or ()], output=[])
     return Context(
         response=_response.decode(fields[b"response"]),
         generation=_generation.decode(fields[b"request"]),
         owner=fields[b"owner"].decode(),
         input=_items.decode(fields[b"input"]),
-        ancestors=[_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)],
+        ancestors=[opening, *(_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True))],
         cancelled=b"cancel" in fields,
+        conversation_gone=found[2] is None,
     )
 
 
@@ -243,8 +280,8 @@ async def cancel(redis: Redis, response_id: str, owner: str, token: str, lease_m
 
 async def read_input(redis: Redis, response_id: str, owner: str) -> list[Item] | None:
     """A response's own input items, not those of its ancestors; None when this owner has no such response."""
-    found, encoded = await _hmget(redis, response_id, "owner", "input")
-    return _items.decode(encoded or b"[]") if found == owner.encode() else None
+    found, encoded, inherited = await _hmget(redis, response_id, "owner", "input", "inherited")
+    return _items.decode(encoded or b"[]")[int(inherited or 0) :] if found == owner.encode() else None
 
 
 async def _hmget(redis: Redis, response_id: str, *fields: str) -> list[bytes | None]:

@@ -37,24 +37,35 @@ class Script:
         pipeline.evalsha(self.sha, len(keys), *keys, *arguments)  # type: ignore[arg-type]
 
 
-def _script(name: str) -> Script:
-    source = (FOLDER / f"{name}.lua").read_text()
+def _script(*names: str) -> Script:
+    source = "".join((FOLDER / f"{name}.lua").read_text() for name in names)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-CREATE: Final = _script("create")
+CREATE: Final = _script("_conversation", "create")
 ENQUEUE: Final = _script("enqueue")
 CLAIM: Final = _script("claim")
 RENEW: Final = _script("renew")
 APPEND: Final = _script("append")
-FINISH: Final = _script("finish")
+FINISH: Final = _script("_conversation", "finish")
 RELEASE: Final = _script("release")
-CONTEXT: Final = _script("context")
+CONTEXT: Final = _script("_conversation", "context")
 WORKERS: Final = _script("workers")
 CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
 START: Final = _script("start")
-ALL: Final = (CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START)
+CONVERSATION_CREATE: Final = _script("_conversation", "conversation_create")
+CONVERSATION_UPDATE: Final = _script("_conversation", "conversation_update")
+CONVERSATION_DELETE: Final = _script("conversation_delete")
+CONVERSATION_ADD: Final = _script("_conversation", "conversation_add")
+CONVERSATION_REMOVE: Final = _script("_conversation", "conversation_remove")
+CONVERSATION_PAGE: Final = _script("conversation_page")
+CONVERSATION_ITEMS: Final = _script("_conversation", "conversation_items")
+ALL: Final = (
+    *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START),
+    *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
+    *(CONVERSATION_PAGE, CONVERSATION_ITEMS),
+)
 
 
 async def load(redis: Redis) -> None:

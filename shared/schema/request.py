@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+MAX_STREAM_ID = 256  # characters
 SummaryStyle = Literal["auto", "concise", "detailed"]
 
 MetadataKey = Annotated[str, Meta(max_length=64)]
@@ -47,6 +48,10 @@ class TextOptions(Struct, kw_only=True):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
+class ConversationParam(Struct, kw_only=True, forbid_unknown_fields=True):
+    id: str
+
+
 class ContextManagement(Struct, kw_only=True):
     """Summarise the conversation first when its prompt has more than `compact_threshold` tokens."""
 
@@ -75,7 +80,7 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     store: bool | None = None
     background: bool | None = None
     previous_response_id: str | None = None
-    conversation: str | dict[str, Any] | None = None
+    conversation: str | ConversationParam | None = None
     include: list[str] | None = None
     metadata: Metadata | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -101,3 +106,28 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     access_programs: dict[str, Any] | None = None
     background_options: dict[str, Any] | None = None
     image: dict[str, Any] | None = None
+    client_metadata: dict[str, Any] | None = None  # Codex' telemetry; ignored
+
+    @property
+    def conversation_id(self) -> str | None:
+        return self.conversation.id if isinstance(self.conversation, ConversationParam) else self.conversation
+
+    @property
+    def prewarm(self) -> bool:
+        """Whether the prompt is only to be computed, so that the KV cache holds it."""
+        return (self.prompt_cache_options or {}).get("prewarm") is True
+
+
+class CreateFrame(CreateResponse, kw_only=True):
+    """A WebSocket's `response.create` frame: the body of a request, flat, with what only a frame may have.
+
+    Frames with the same `stream_id` are a lane: they are answered one after the other.
+    """
+
+    type: Literal["response.create"]
+    stream_id: Annotated[str, Meta(min_length=1, max_length=MAX_STREAM_ID)] | None = None
+    generate: bool | None = None  # false: only prepare, generate nothing
+
+    @property
+    def prewarm(self) -> bool:
+        return self.generate is False or super().prewarm

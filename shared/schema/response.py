@@ -13,6 +13,9 @@ from shared.schema.tools import Tool, ToolChoice
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
+CONTINUABLE: frozenset[str] = frozenset({"completed", "incomplete"})
+"""How a response has to end for others to go on from it, and for its conversation to take its items."""
+
 
 class IncompleteDetails(Struct, kw_only=True):
     reason: Literal["max_output_tokens", "content_filter"]
@@ -44,6 +47,12 @@ class Usage(Struct, kw_only=True):
     total_tokens: int
 
 
+class ConversationRef(Struct, kw_only=True):
+    """The conversation a response belongs to: its input and output items are added to it."""
+
+    id: str
+
+
 class ReasoningConfig(Struct, kw_only=True):
     effort: str | None = None
     summary: str | None = None
@@ -63,6 +72,7 @@ class Response(Struct, kw_only=True):
     completed_at: int | None = None
     status: Status
     background: bool = False
+    conversation: ConversationRef | None = None
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None

@@ -153,7 +153,6 @@ async def test_a_wrong_query_is_a_400(stack: Stack, query: str) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"conversation": "conv_1"},
         {"include": ["reasoning.encrypted_content"]},  # without an ENCRYPTION_KEY
     ],
 )

@@ -34,7 +34,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         folder,
         models.ensure(TINY, folder),
         rounds=1,
-        decode={1: 100, 2: 400},  # long enough to run at once, however slow the machine is
+        decode={1: 600, 2: 400},  # long enough to run at once, however slow the machine is
         prompt=4,
         first_tokens=2,
         prefix=40,

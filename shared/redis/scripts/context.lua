@@ -1,13 +1,20 @@
--- A response's record together with what all its ancestors hold, in one round trip.
+-- A response's record together with what its conversation and all its ancestors hold, in one round trip.
 -- KEYS: record
--- ARGV: prefix of records
--- Returns false, or {fields of the record, {input, response, input, response ...} of the ancestors, oldest first}.
+-- ARGV: prefixes of records, of conversations, of their orders and of their items
+-- Returns false, or {fields of the record, {input, response, input, response ...} of the ancestors, oldest first,
+-- {item, item ...} of the conversation it begins with, or false where that is gone}.
 local fields = redis.call('HGETALL', KEYS[1])
 if #fields == 0 then return false end
+local record = redis.call('HMGET', KEYS[1], 'ancestors', 'conversation', 'before')
 local chain = {}
-for _, id in ipairs(cjson.decode(redis.call('HGET', KEYS[1], 'ancestors') or '[]')) do
+for _, id in ipairs(cjson.decode(record[1] or '[]')) do
   local pair = redis.call('HMGET', ARGV[1] .. id, 'input', 'response')
   chain[#chain + 1] = pair[1]
   chain[#chain + 1] = pair[2]
 end
-return {fields, chain}
+local opening = {}
+if record[2] then
+  opening = redis.call('EXISTS', ARGV[2] .. record[2]) == 1
+    and read_items(ARGV[3] .. record[2], ARGV[4] .. record[2], record[3])
+end
+return {fields, chain, opening}

@@ -1,15 +1,18 @@
--- Ends a response: last events, final record, time to live, lease and job, at once. Only the lease holder may.
--- KEYS: lease, events, record, queue, job, retry
+-- Ends a response: last events, final record, time to live, lease, job and conversation, at once. Only the lease holder
+-- may; to its conversation it adds items only while that names it as its holder.
+-- KEYS: lease, events, record, queue, job, retry, conversation (or ''), its order, its items
 -- ARGV: token, events channel, end channel, job id, status, response, record ttl s, log ttl s, bytes of output text,
---       stored (1 or 0), sequence number of the first event, event, event ... (the last one is the terminal event)
+--       stored (1 or 0), conversation ttl s, bytes of text in the items for it, their calls, number of them, id, item, id,
+--       item ..., sequence number of the first event, event, event ... (the last one is the terminal event)
 -- Returns 0 when the lease is lost, 1 when done.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local at = 15 + 2 * ARGV[14]  -- where the sequence number is
 if redis.call('EXISTS', KEYS[3]) == 1 then
   local length = redis.call('XLEN', KEYS[2])
-  local first = tonumber(ARGV[11])
-  if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[11]) end
-  for i = 12 + length - first, #ARGV do
-    redis.call('XADD', KEYS[2], (first + i - 12) .. '-1', 'e', ARGV[i])
+  local first = tonumber(ARGV[at])
+  if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[at]) end
+  for i = at + 1 + length - first, #ARGV do
+    redis.call('XADD', KEYS[2], (first + i - at - 1) .. '-1', 'e', ARGV[i])
   end
   redis.call('HSET', KEYS[3], 'status', ARGV[5], 'response', ARGV[6])
   redis.call('HINCRBY', KEYS[3], 'context_bytes', ARGV[9])
@@ -22,8 +25,13 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
     redis.call('EXPIRE', KEYS[3], ARGV[10] == '1' and ARGV[7] or ARGV[8])
   end
 end
+if KEYS[7] ~= '' and redis.call('HGET', KEYS[7], 'response') == ARGV[4] then
+  redis.call('HDEL', KEYS[7], 'response')
+  if at > 15 then add_items(KEYS[7], KEYS[8], KEYS[9], 15, at - 1, ARGV[12], ARGV[13]) end
+  keep(KEYS[7], KEYS[8], KEYS[9], ARGV[11])
+end
 redis.call('ZREM', KEYS[4], ARGV[4])
 redis.call('DEL', KEYS[1], KEYS[5], KEYS[6])
-redis.call('PUBLISH', ARGV[2], table.concat(ARGV, '\n', 11))
+redis.call('PUBLISH', ARGV[2], table.concat(ARGV, '\n', at))
 redis.call('PUBLISH', ARGV[3], ARGV[#ARGV])
 return 1

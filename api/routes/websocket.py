@@ -1,0 +1,55 @@
+"""`GET /v1/responses` with an upgrade: the Responses API over a WebSocket."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from api.context import CREATION, REDIS, SETTINGS, SOCKETS, STREAMS
+from api.errors import ApiError, unavailable
+from api.routes.responses import OWNER
+from api.sse import wire_of
+from api.websocket import Connection
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/v1/responses", allow_head=False)
+async def open_socket(request: web.Request) -> web.StreamResponse:
+    _check_origin(request)
+    settings = request.app[SETTINGS]
+    wire = wire_of(request.headers, settings)
+    socket = web.WebSocketResponse(
+        compress=False,
+        decode_text=False,  # the JSON decoder checks it, and a wrong one is no reason to close the connection
+        max_msg_size=2 * settings.max_body_bytes,  # up to here a frame that is too large gets an answer
+    )
+    if not socket.can_prepare(request):
+        message = "GET is not allowed for /v1/responses without an upgrade to WebSocket. Allowed: POST."
+        raise ApiError(405, message, code="method_not_allowed", headers={"Allow": "POST"})
+    await socket.prepare(request)
+    app = request.app
+    connection = Connection(socket, wire, app[REDIS], app[CREATION], app[STREAMS], settings, OWNER)
+    app[SOCKETS].add(connection)
+    try:
+        await connection.serve()
+    finally:
+        app[SOCKETS].discard(connection)
+    return socket
+
+
+def _check_origin(request: web.Request) -> None:
+    """Any page in a browser may open a WebSocket to us, and CORS does not hold it back: only our own pages may.
+
+    Who is no browser sends no Origin. Raises ApiError.
+    """
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and origin.partition("://")[2] != request.host:
+        message = f"Pages of {origin} may not open a WebSocket here."
+        raise ApiError(403, message, type="permission_error", code="origin_not_allowed")
+
+
+async def retire_sockets(app: web.Application) -> None:
+    """When this process is stopped: each connection is closed as soon as nothing runs on it."""
+    connections = app[SOCKETS]
+    for connection in list(connections):
+        connection.retire(unavailable("This server is being restarted.", code="server_restarting"))

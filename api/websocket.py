@@ -1,0 +1,215 @@
+"""One WebSocket on `/v1/responses`: frames in, events out, and what it remembers of responses that are not stored.
+
+Frames of one lane (the same `stream_id`, or none) are answered one after the other, lanes at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from weakref import WeakValueDictionary
+
+import structlog
+from aiohttp import WSCloseCode, WSMsgType, web
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from api.calls import open_calls
+from api.cancellation import cancel
+from api.creation import Chain, Creation
+from api.errors import ApiError, server_error, unavailable
+from api.follower import ResponseGone
+from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
+from api.sse import Wire
+from api.streams import Streams
+from api.validation import check_supported
+from shared.redis import records
+from shared.schema.events import is_terminal
+from shared.schema.request import CreateFrame
+from shared.schema.response import Response
+from shared.settings import Settings
+from shared.turns import in_order
+
+log = structlog.get_logger()
+
+MOST_REMEMBERED = 64  # unstored responses of one connection that can be continued
+
+
+class Memory:
+    """The unstored responses of a connection that a later frame may continue; the oldest are forgotten."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._chains: OrderedDict[str, Chain] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    def get(self, response_id: str | None) -> Chain | None:
+        return self._chains.get(response_id) if response_id else None
+
+    def keep(self, response_id: str, chain: Chain) -> None:
+        """Remembers at least this one."""
+        self._chains[response_id] = chain
+        self._bytes += chain.bytes
+        while len(self._chains) > 1 and (len(self._chains) > MOST_REMEMBERED or self._bytes > self._most_bytes):
+            self._bytes -= self._chains.popitem(last=False)[1].bytes
+
+
+class Connection:
+    """Serves one client until it leaves, or until it is retired and nothing runs any more."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        wire: Wire,
+        redis: Redis,
+        creation: Creation,
+        streams: Streams,
+        settings: Settings,
+        owner: str,
+    ) -> None:
+        self._socket = socket
+        self._wire = wire
+        self._redis = redis
+        self._creation = creation
+        self._streams = streams
+        self._settings = settings
+        self._owner = owner
+        self._memory = Memory(settings.max_body_bytes)
+        self._lanes: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._retired: ApiError | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """Returns when the connection is closed; what still runs then is cancelled."""
+        limit = asyncio.get_running_loop().call_later(self._settings.websocket_seconds, self.retire, _too_old())
+        pings = asyncio.create_task(self._ping())
+        try:
+            async for message in self._socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    with suppress(ConnectionError):
+                        await self._take(message.data, text=message.type is WSMsgType.TEXT)
+        finally:
+            limit.cancel()
+            for task in (pings, *self._answers):
+                task.cancel()
+            ending = [pings, *self._answers, *([self._closing] if self._closing else [])]
+            await asyncio.gather(*ending, return_exceptions=True)
+
+    def retire(self, reason: ApiError) -> None:
+        """Takes no more frames, and closes the connection as soon as nothing runs on it."""
+        self._retired = self._retired or reason
+        if not self._answers and self._closing is None:
+            self._closing = asyncio.create_task(self._close(reason))
+
+    async def _close(self, reason: ApiError) -> None:
+        with suppress(ConnectionError):
+            await self._send(error_frame(reason))
+            await self._socket.close(code=WSCloseCode.GOING_AWAY, message=(reason.detail.code or "").encode())
+
+    async def _ping(self) -> None:
+        """Keeps proxies from closing a silent connection. Who does not answer is not cut off: a slow reader cannot."""
+        with suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(self._settings.ping_seconds)
+                await self._socket.ping()
+
+    async def _take(self, data: bytes, *, text: bool) -> None:
+        """Starts to answer a frame, or says at once what is wrong with it."""
+        try:
+            if not text:
+                raise ApiError(400, "A binary frame: expected JSON in a text frame.", code="invalid_json")
+            frame = read_frame(data, self._settings.max_body_bytes)
+            if isinstance(frame, SteerFrame):
+                await self._send(steer_failed(frame))
+                return
+            if self._retired:
+                raise self._retired
+            if len(self._answers) >= self._settings.websocket_responses:
+                raise _too_many(self._settings.websocket_responses)
+        except ApiError as error:
+            await self._send(error_frame(error, lane_of(data)))
+            return
+        task = asyncio.create_task(self._answer(frame))
+        self._answers.add(task)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answers.discard(task)
+        if self._retired:
+            self.retire(self._retired)
+
+    async def _answer(self, frame: CreateFrame) -> None:
+        """Answers a frame when those before it in its lane have been."""
+        lane = self._lanes.setdefault(frame.stream_id, asyncio.Lock())
+        async with lane:
+            try:
+                await self._respond(frame)
+            except ConnectionError:
+                pass  # the client has left
+            except ApiError as error:
+                await self._refuse(frame, error)
+            except RedisError as error:
+                log.error("redis_failed", path="websocket", error=str(error))
+                await self._refuse(frame, unavailable("The state store does not answer.", code="redis_unreachable"))
+            except Exception:
+                log.exception("frame_failed")
+                await self._refuse(frame, server_error("The server met an unexpected error."))
+
+    async def _refuse(self, frame: CreateFrame, error: ApiError) -> None:
+        with suppress(ConnectionError):
+            await self._send(error_frame(error, frame.stream_id))
+
+    async def _respond(self, frame: CreateFrame) -> None:
+        check_supported(frame)
+        draft = await self._creation.draft(frame, self._owner, self._memory.get(frame.previous_response_id))
+        response, first = draft.record.response, draft.events
+        async with self._streams.events_of(response.id) as subscription, self._attended(response):
+            await self._creation.create(draft)
+            await self._send_events(first, frame)
+            async for events in self._streams.follow(response.id, subscription, after=len(first) - 1, fresh=True):
+                if events and is_terminal(events[-1]) and not response.store:
+                    await self._remember(response.id)  # before the client knows the end and continues it
+                await self._send_events(events, frame)
+
+    @asynccontextmanager
+    async def _attended(self, response: Response) -> AsyncIterator[None]:
+        """A client that leaves cancels its response; at the end nothing is left of an unstored one."""
+        try:
+            yield
+        except ResponseGone:
+            raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+        except BaseException:
+            await cancel(self._redis, self._settings, response.id, self._owner)
+            raise
+        finally:
+            if not response.store:
+                await records.forget(self._redis, response.id)
+
+    async def _remember(self, response_id: str) -> None:
+        parent = await records.read_parent(self._redis, response_id)
+        [turn] = await records.read_turns(self._redis, [response_id])
+        if parent and parent.continuable:
+            items, waiting = in_order(turn.input, turn.output), open_calls(turn.output)
+            chain = Chain(parent.ancestors, parent.context_bytes, waiting, parent.opening, items)
+            self._memory.keep(response_id, chain)
+
+    async def _send_events(self, events: list[bytes], frame: CreateFrame) -> None:
+        for event in events:
+            await self._send(in_lane(self._wire.message(event), frame.stream_id))
+
+    def _send(self, encoded: bytes) -> Awaitable[None]:
+        """Waits while the client reads slower than it is sent to; meanwhile nothing is collected for it."""
+        return self._socket.send_frame(encoded, WSMsgType.TEXT)
+
+
+def _too_old() -> ApiError:
+    message = "This connection has reached its time limit. Open a new one to go on."
+    return ApiError(400, message, code="websocket_connection_limit_reached")
+
+
+def _too_many(most: int) -> ApiError:
+    message = f"{most} responses run or wait on this connection, which is the limit. Wait for the end of one."
+    return ApiError(429, message, type="rate_limit_error", code="websocket_responses_limit_reached")

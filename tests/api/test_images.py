@@ -110,6 +110,21 @@ async def test_images_survive_chaining_and_are_listed_as_they_were_sent(sighted:
     assert part.image_url == sent["image_url"]  # type: ignore[union-attr]
 
 
+async def test_images_in_conversations(sighted: Stack) -> None:
+    sent = image(picture_url(40, 30))
+    items = [{"type": "message", **user(sent)}]
+    async with sighted.http.post(f"{sighted.url}/v1/conversations", json={"items": items}) as answer:
+        conversation = (await answer.json())["id"]
+    status, _ = await sighted.post(input="What is it?", conversation=conversation)
+    assert status == 200
+    assert len(sighted.engine.requests[-1].images) == 1
+    _, listed = await sighted.get(f"/v1/conversations/{conversation}/items?order=asc")
+    assert listed["data"][0]["content"] == [sent]
+    bad = [{"type": "message", **user(image("data:;base64,aGVsbG8="))}]
+    async with sighted.http.post(f"{sighted.url}/v1/conversations", json={"items": bad}) as answer:
+        assert (await answer.json())["error"]["param"] == "items[0].content[0].image_url"
+
+
 async def test_tools_may_return_images(sighted: Stack) -> None:
     call = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "call_1", "output": [image(picture_url(40, 30))]}

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.engine.images import cut
-from workers.engine.prefix import PrefixTree, Tokens
+from workers.engine.prefix import PrefixTree, Step, Tokens
 
 TRIMMED = 256  # cells taken from a donor at once at least: a call to llama.cpp walks the whole pool
 
@@ -152,6 +152,7 @@ class KVCache:
         self._tokens: dict[int, Tokens] = {}  # what the tree knows of each sequence
         self._ids = list(range(sequences))[::-1]
         self._donors: OrderedDict[int, int] = OrderedDict()  # by last use: when that was, in generated tokens
+        self._active: set[int] = set()  # sequences that run
         self._clock = 0
         self._whole_only = whole_only
         self._window = window
@@ -177,7 +178,7 @@ class KVCache:
 
     @property
     def running(self) -> int:
-        return len(self._tokens) - len(self._donors)
+        return len(self._active)
 
     def find(self, tokens: Tokens) -> Match:
         """The longest prefix of `tokens` that the cache has or will have, short of the last token: that one is always
@@ -195,7 +196,7 @@ class KVCache:
                     best, source = ready, sequence
                     if ready == step.length:
                         break
-        length = best if self._whole_only else cut(tokens, steps[-1].length)
+        length = best if self._whole_only else max(best, cut(tokens, self._coming(steps)))
         return Match(length, best, source, self._pool.unpinned(source, best) if best else 0)
 
     def admit(self, tokens: Tokens, match: Match) -> int:
@@ -209,6 +210,7 @@ class KVCache:
             self._memory.copy(match.source, sequence, self._position(tokens, match.ready))
             self._pool.share(match.source, sequence, match.ready)
         self._know(sequence, tokens)
+        self._active.add(sequence)
         return sequence
 
     def make_room(self, cells: int) -> bool:
@@ -226,6 +228,7 @@ class KVCache:
     def retire(self, sequence: int, tokens: Tokens) -> None:
         """A running sequence stops, its cells hold `tokens`: it becomes a donor, unless another holds all it has."""
         self._pool.unpin(sequence)
+        self._active.remove(sequence)
         self._forget(sequence)
         twin = self._holder(tokens)
         if twin is None and len(tokens):
@@ -255,6 +258,10 @@ class KVCache:
         """Drops all donors."""
         for donor in list(self._donors):
             self.drop(donor)
+
+    def _coming(self, steps: list[Step]) -> int:
+        """The longest prefix that a running sequence has, or will have: what only donors know never comes."""
+        return next((step.length for step in reversed(steps) if not self._active.isdisjoint(step.sequences)), 0)
 
     def _ready(self, sequence: int, tokens: Tokens, length: int) -> int:
         """How much of the first `length` of `tokens`, which `sequence` has too, can be taken from it now."""

@@ -59,7 +59,7 @@ class Sequence:
     @property
     def position(self) -> int:
         """Of the next token to be computed."""
-        return self.filled - self.views.saved(self.filled)
+        return self.filled - self.views.saved(self.filled) if self.request.images else self.filled
 
     @property
     def image(self) -> ImageCells | None:

@@ -16,6 +16,7 @@ from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
+from api.limits import check_limits
 from api.media.reader import MediaReader, check_vision
 from api.references import resolve
 from api.tools import read_choice, read_format, read_tools
@@ -25,7 +26,7 @@ from shared.redis import counting, records
 from shared.redis.conversations import Opening
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
 from shared.schema.ids import new_id
-from shared.schema.items import Item, text_bytes
+from shared.schema.items import Item, ItemReference, text_bytes
 from shared.schema.models import ModelCard
 from shared.schema.request import CreateResponse, PlainFormat, TextFormat
 from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, Response, TextConfig
@@ -96,8 +97,9 @@ class Creation:
         `chain` is what the request continues where the caller knows that already.
         """
         response_id = new_id("resp")
+        given = self._read(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
-        items = await self._items(request, response_id, owner, card)
+        items = await self._items(given, owner, card)
         chain = chain or await self._ancestors(request, owner)
         offer = self._offer(request)
         check_calls(items, chain.waiting)
@@ -108,7 +110,7 @@ class Creation:
         size = text_bytes(items) + chain.bytes
         items = [*chain.inherited, *items]
         await self._check_size(request, items, chain, card, size, owner, offer)
-        response = self._response(request, response_id, offer)
+        response = self._response(request, response_id, card, offer)
         record = Record(
             response=response,
             generation=self._generation(request, card),
@@ -173,9 +175,12 @@ class Creation:
         tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
         return Offer(tools, read_choice(request, tools), read_format(request))
 
-    async def _items(self, request: CreateResponse, response_id: str, owner: str, card: ModelCard) -> list[Item]:
-        reader = ItemReader(response_id, owner, self.sealer, self._settings.max_input_items)
-        given = reader.read(request)
+    def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
+        check_limits(request, self._settings)
+        return ItemReader(response_id, owner, self.sealer, self._settings.max_input_items).read(request)
+
+    async def _items(self, given: list[Item | ItemReference], owner: str, card: ModelCard) -> list[Item]:
+        """The input as the model can be given it: images and files looked into, references resolved."""
         check_vision(given, card)
         await self._media.read(given)
         items = await resolve(self._redis, given, owner)
@@ -191,8 +196,9 @@ class Creation:
 
     async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
+        given = self._read(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
-        items = await self._items(request, new_id("resp"), owner, card)
+        items = await self._items(given, owner, card)
         ancestors = await self._ancestors(request, owner)
         offer = self._offer(request)
         return (await self._measure(request, items, ancestors, card, owner, offer)).tokens
@@ -271,7 +277,7 @@ class Creation:
         require_sealer(self.sealer, "context_management")
         return request.context_management[0].compact_threshold
 
-    def _response(self, request: CreateResponse, response_id: str, offer: Offer) -> Response:
+    def _response(self, request: CreateResponse, response_id: str, card: ModelCard, offer: Offer) -> Response:
         settings, reasoning = self._settings, request.reasoning
         return Response(
             id=response_id,
@@ -282,7 +288,7 @@ class Creation:
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,
-            model=request.model or settings.default_model,
+            model=card.id if "@" in (request.model or "") else card.key,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             previous_response_id=request.previous_response_id,
             prompt_cache_key=request.prompt_cache_key,

@@ -11,6 +11,7 @@ from api.context import CREATION, REDIS, SETTINGS
 from api.conversations import check_distinct, refusals
 from api.errors import ApiError
 from api.including import read_include, shown
+from api.limits import check_metadata
 from api.paging import ItemList, read_page
 from api.routes.responses import OWNER
 from api.validation import decode_body
@@ -37,6 +38,7 @@ _create_items = msgspec.json.Decoder(CreateItems)
 async def create_conversation(request: web.Request) -> web.Response:
     body = decode_body(_create, await request.read() or b"{}")
     items = await _read_items(request, body.items or [])
+    check_metadata(body.metadata or {}, request.app[SETTINGS])
     conversation = Conversation(id=new_id("conv"), created_at=int(time.time()), metadata=body.metadata or {})
     await conversations.create(request.app[REDIS], conversation, items, OWNER, _ttl(request))
     return _result(conversation)
@@ -53,6 +55,7 @@ async def retrieve_conversation(request: web.Request) -> web.Response:
 async def update_conversation(request: web.Request) -> web.Response:
     conversation_id = request.match_info["id"]
     metadata = decode_body(_update, await request.read()).metadata or {}
+    check_metadata(metadata, request.app[SETTINGS])
     with refusals(conversation_id):
         redis = request.app[REDIS]
         return _result(await conversations.update(redis, conversation_id, OWNER, metadata, _ttl(request)))

@@ -33,7 +33,7 @@ async def _end(redis: Redis, settings: Settings, response_id: str, token: str) -
     if context is None:
         return
     log = await event_log.read_all(redis, response_id)
-    emitter = Emitter.restore(context.response, log, obfuscate=context.generation.obfuscate)
+    emitter = Emitter.restore(context.response, [entry.event for entry in log], obfuscate=context.generation.obfuscate)
     emitter.cancel(None)
     await event_log.finish(
         redis,

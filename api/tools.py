@@ -150,7 +150,7 @@ def _check(tool: FunctionTool | CustomTool, where: str) -> None:
         if isinstance(tool, CustomTool):
             if isinstance(tool.format, GrammarFormat):
                 check_grammar(tool.format.definition, tool.format.syntax)
-        elif tool.parameters:
+        elif tool.parameters and tool.strict is not False:
             check_schema(tool.parameters)
     except Unsupported as error:
         place = f"{where}.format.definition" if isinstance(tool, CustomTool) else f"{where}.parameters"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import workers.engine  # it sets how llama.cpp's threads wait, which is read when llama.cpp is imported
+from workers.engine.core import GenerationRequest, Sampling  # first: it sets how llama.cpp's threads wait
 
 # isort: split
 import asyncio
@@ -18,7 +18,6 @@ from bench.bare import BareLoop
 from bench.child import serve
 from bench.native import First, Loop, Timed
 from shared.settings import Settings
-from workers.engine.core import GenerationRequest, Sampling
 from workers.engine.engine import LlamaEngine, load_engine
 
 

@@ -69,7 +69,7 @@ def check_grammar(definition: str, syntax: str) -> None:
                 raise Unsupported(f"{token.text} cannot be used in a tool's grammar.")
         problem = _validated(LLMatcher.grammar_from_lark(definition))
     if problem is not None:
-        raise Unsupported(f"The grammar cannot be used: {problem}")
+        raise Unsupported(f"The grammar cannot be used: {_short(problem)}")
 
 
 class LarkToken(NamedTuple):
@@ -169,4 +169,11 @@ def _joined(path: str, step: str) -> str:
 def _explained(problem: str) -> str:
     if found := re.match(r"Unimplemented keys: \[(.*)\]", problem):
         return f"Output cannot be held to the JSON schema keyword {found.group(1)}."
-    return f"Output cannot be held to this JSON schema: {problem.strip()}"
+    return f"Output cannot be held to this JSON schema: {_short(problem)}"
+
+
+def _short(problem: str) -> str:
+    """What a message of llguidance says, without the input that it repeats."""
+    lines = [line.strip() for line in problem.strip().split("\n")]
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[0])
+    return said.removeprefix("error: ")[:300]

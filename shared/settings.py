@@ -44,6 +44,10 @@ class Settings:
     top_p: float = 0.95
     top_k: int = 40  # these two always apply: the API has no fields for them
     min_p: float = 0.05
+    thinking_tokens_minimal: int = 128  # how long a model may think at each effort, where its template knows none
+    thinking_tokens_low: int = 512
+    thinking_tokens_medium: int = 4096
+    thinking_tokens_high: int = 16384
     max_loaded_models: int = 4  # models one worker keeps in memory; the least recently used idle one goes first
 
     # the Redis protocol, in seconds

@@ -16,6 +16,8 @@ from shared.catalog import Catalog, Variant
 from shared.schema.models import ModelCard
 from shared.settings import Settings
 from workers.engine.core import Engine, ModelLoadError
+from workers.grammar.grammars import Grammars
+from workers.grammar.vocabulary import Vocabulary
 from workers.prompt import Prompter
 from workers.template import TemplateError
 
@@ -30,6 +32,13 @@ class LoadedModel:
     engine: Engine
     prompter: Prompter
     users: int = 0
+    _grammars: asyncio.Task[Grammars] | None = None
+
+    async def grammars(self) -> Grammars:
+        """The grammars of this model; the first request that needs one waits up to a second."""
+        if self._grammars is None:
+            self._grammars = asyncio.create_task(asyncio.to_thread(_grammars, self.engine))
+        return await asyncio.shield(self._grammars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,18 @@ def context_length(trained: int | None, settings: Settings) -> int:
     if settings.context_length:
         return min(settings.context_length, trained) if trained else settings.context_length
     return min(trained or 4096, 32768)
+
+
+def _grammars(engine: Engine) -> Grammars:
+    model = engine.model
+    pieces = [engine.piece(token) for token in range(model.vocab_size)]
+    vocabulary = Vocabulary.of_pieces(
+        pieces,
+        model.special_tokens,
+        sorted(model.end_tokens),
+        lambda text: engine.tokenize(text, special=False),
+    )
+    return Grammars(vocabulary)
 
 
 class _Progress:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, NoScriptError, RedisError, TimeoutError
 
 from shared.redis import event_log, queue, scripts
+from shared.redis.event_log import Entry, Progress
 
 log = structlog.get_logger()
 
@@ -22,16 +23,17 @@ class Stream:
         self.token = token
         self._outbox = outbox
         self._first = first  # sequence number of the first event not yet acknowledged
-        self._waiting: list[bytes] = []
-        self._in_flight: list[bytes] = []
+        self._waiting: list[Entry] = []
+        self._in_flight: list[Entry] = []
         self._idle = asyncio.Event()
         self._idle.set()
         self._abort = abort
 
-    def send(self, events: list[bytes]) -> None:
-        """Hands events over; returns at once."""
+    def send(self, events: list[bytes], progress: Progress | None = None) -> None:
+        """Hands events over; returns at once. `progress` is that of the last one."""
         if events:
-            self._waiting.extend(events)
+            self._waiting.extend(map(Entry, events))
+            self._waiting[-1] = Entry(events[-1], progress)
             self._outbox.notify(self)
 
     async def drain(self) -> None:
@@ -39,12 +41,19 @@ class Stream:
         while self._in_flight:
             await self._idle.wait()
 
+    async def flush(self) -> None:
+        """Waits until everything handed over is in the log."""
+        while self._waiting or self._in_flight:
+            self._outbox.notify(self)
+            await asyncio.sleep(0)
+            await self._idle.wait()
+
     def take_rest(self) -> tuple[int, list[bytes]]:
         """What has not been sent, with the sequence number of its first event; for the final call. After `drain`."""
         rest, self._waiting = self._waiting, []
-        return self._first, rest
+        return self._first, [entry.event for entry in rest]
 
-    def begin(self) -> tuple[int, list[bytes]]:
+    def begin(self) -> tuple[int, list[Entry]]:
         """Outbox only: the next batch, now in flight."""
         self._in_flight += self._waiting
         self._waiting = []
@@ -95,7 +104,7 @@ class Outbox:
             while batches:
                 batches = await self._send(batches)
 
-    async def _send(self, batches: list[tuple[Stream, int, list[bytes]]]) -> list[tuple[Stream, int, list[bytes]]]:
+    async def _send(self, batches: list[tuple[Stream, int, list[Entry]]]) -> list[tuple[Stream, int, list[Entry]]]:
         """Sends the batches; returns those to be sent again."""
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:

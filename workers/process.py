@@ -72,6 +72,7 @@ class WorkerProcess:
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
         self._tasks: list[asyncio.Task[None]] = []
+        self._listener: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connects, loads the default model if it is served here, and begins to take jobs."""
@@ -85,7 +86,8 @@ class WorkerProcess:
         self._outbox.start()
         self._leases.start()
         await self.announce()
-        loops = [self._heartbeat(), self._listen(), *(worker.main() for worker in self._workers.values())]
+        self._listener = asyncio.create_task(self._listen())
+        loops = [self._heartbeat(), *(worker.main() for worker in self._workers.values())]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         log.info("worker_ready", worker=self.id, models=list(self._workers))
 
@@ -93,6 +95,9 @@ class WorkerProcess:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
         log.info("worker_draining", worker=self.id, running=self.running)
         await registry.retire(self._redis, self.id)
+        if self._listener:  # first of all, so that it takes no wake-up from another process
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
         drain = self._settings.drain_seconds
         await asyncio.gather(*(worker.drain(drain) for worker in self._workers.values()))
         for task in self._tasks:
@@ -156,5 +161,11 @@ class WorkerProcess:
                 await asyncio.sleep(self._settings.poll_seconds)
                 continue
             if popped:
-                model = popped[0].decode().removeprefix(keys.wake(""))
-                self._workers[model].wake()
+                await self._wake(popped[0].decode().removeprefix(keys.wake("")), popped[1])
+
+    async def _wake(self, model: str, job_id: bytes) -> None:
+        """Wakes the worker of a model; where it has just become full, the wake-up is for another process."""
+        if self._workers[model].has_room:
+            self._workers[model].wake()
+        else:
+            await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))

@@ -52,6 +52,7 @@ class Prompter:
         except TemplateError as error:
             raise TemplateError(f"its chat template refuses a plain message: {error}") from error
         self.traits = probe(self._template, variables)
+        self.needs_budget = "reasoning_effort" not in source  # the template knows only whether to think, not how much
 
     def write(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.emitter import Emitter
@@ -57,12 +58,16 @@ class Reader:
                 self._trail.add(chunk.logprobs[position])
             before = self._parser.reasoning
             self._emit(self._decode(self._engine.piece(token)))
-            reasoning = before or self._parser.reasoning
-            if reasoning:
+            if self._count(before):
                 self._trail.forget()
-            self._counts.output += 1
-            self._counts.reasoning += reasoning
         self._counts.output += chunk.stop_token is not None
+
+    def replay(self, tokens: Sequence[int]) -> None:
+        """Reads what a lost worker had read, up to where its last event was made: nothing is emitted again."""
+        for token in tokens:
+            before = self._parser.reasoning
+            self._follow(self._parser.feed(self._decode(self._engine.piece(token))))
+            self._count(before)
 
     def finish(self) -> None:
         """Passes on what was held back."""
@@ -72,6 +77,20 @@ class Reader:
         pieces = self._parser.feed(text)
         for piece in [*pieces, *self._parser.finish()] if last else pieces:
             self._pass_on(piece)
+
+    def _count(self, before: bool) -> bool:
+        """Counts one token; whether it belongs to the reasoning, as its markers do."""
+        reasoning = before or self._parser.reasoning
+        self._counts.output += 1
+        self._counts.reasoning += reasoning
+        return reasoning
+
+    def _follow(self, pieces: Sequence[Piece]) -> None:
+        """Keeps track of what kind of call is open."""
+        for piece in pieces:
+            if piece.kind == "call":
+                tool = self._tools.get(piece.text)
+                self._custom = tool is not None and tool.custom
 
     def _pass_on(self, piece: Piece) -> None:
         match piece.kind:

@@ -27,6 +27,7 @@ from .packing import DIALECTS, Dialect
 ABILITIES = ["call", "parallel", "no_call", "no_tool", "tool_answer", "tool_error", "document", "prime", "follow_up",
              "greet", "identity", "count", "list", "capital", "story", "repeat", "recall", "fact", "fact_and_question",
              "summary", "sum", "compare", "json", "json_schema", "persona", "unknown", "continue", "poem", "list_tools"]
+LONGEST = 8000  # characters of a prompt; the longer ones would take most of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +57,24 @@ class Runner:
     """Greedy generation with llama.cpp, one prompt at a time."""
 
     def __init__(self, path: Path, context: int = 16384, threads: int = 1) -> None:
-        self._llama = llama_cpp.Llama(str(path), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False)
+        self._llama = llama_cpp.Llama(str(path), n_ctx=context, n_threads=threads, n_threads_batch=threads,
+                                      verbose=False)
         self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
-        self.dialect = DIALECTS["spark-oss" if self._llama.metadata["general.basename"] == "spark-oss" else "spark"]
+        self.metadata: dict[str, str] = self._llama.metadata
+        self.dialect = DIALECTS["spark-oss" if self.metadata["general.basename"] == "spark-oss" else "spark"]
 
     def tokens(self, text: str) -> list[int]:
         return list(self._llama.tokenize(text.encode(), add_bos=False, special=True))
+
+    def ends(self, token: int) -> bool:
+        """Whether llama.cpp takes the token for the end of a generation."""
+        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
 
     def generate(self, text: str, limit: int = 3000) -> tuple[list[int], bool]:
         """Generated token ids and whether the model ended its turn."""
         out: list[int] = []
         for token in self._llama.generate(self.tokens(text), temp=0.0, top_k=1, repeat_penalty=1.0):
-            if llama_cpp.llama_vocab_is_eog(self._vocab, token):
+            if self.ends(token):
                 return out, True
             out.append(token)
             if len(out) >= limit:
@@ -89,10 +96,11 @@ def _json(text: str) -> Any:
 
 
 def parse_chatml(text: str) -> tuple[str, str, tuple[tuple[str, Any], ...]]:
-    reasoning, found, rest = text.rpartition("</think>")
+    reasoning, _, rest = text.rpartition("</think>")
     parts = re.split(r"<tool_call>\n(.*?)\n</tool_call>", rest, flags=re.DOTALL)
     calls = [_json(part) for part in parts[1::2]]
-    return (reasoning.removeprefix("<think>").strip("\n"), "".join(parts[::2]).strip("\n") if calls else rest.lstrip("\n"),
+    return (reasoning.removeprefix("<think>").strip("\n"),
+            "".join(parts[::2]).strip("\n") if calls else rest.lstrip("\n"),
             tuple((c.get("name"), c.get("arguments")) if isinstance(c, dict) else ("", c) for c in calls))
 
 
@@ -143,9 +151,12 @@ def cases(dialect: Dialect, ability: str, count: int, seed: int) -> Iterator[Cas
             conversation = json_talk(d) if ability == "json_schema" else dialect.unroll(
                 act(d) if in_tools and (ability != "document" or d.chance(0.8)) else talk(d))
             ends = [i for i, m in enumerate(conversation.messages) if m.ability == ability]
-        if ends:
+        if not ends:
+            continue
+        case = Case(ability, replace(conversation, messages=conversation.messages[:d.pick(ends) + 1]))
+        if len(dialect.prompt(case.conversation)) <= LONGEST:
             made += 1
-            yield Case(ability, replace(conversation, messages=conversation.messages[:d.pick(ends) + 1]))
+            yield case
 
 
 def measure(runner: Runner, wanted: Iterable[Case]) -> Iterator[tuple[Case, Reply, bool]]:
@@ -177,7 +188,8 @@ def main() -> None:
             if not good and shown < a.show:
                 shown += 1
                 print("   asked:", repr(case.conversation.messages[-2].content[-200:]), effort)
-                print("   wanted:", [(c.name, c.arguments) for c in case.expected.calls] or repr(case.expected.content[:200]))
+                print("   wanted:", [(c.name,
+                                      c.arguments) for c in case.expected.calls] or repr(case.expected.content[:200]))
                 print("   got:", list(reply.calls) or repr(reply.content[:200]), "|", repr(reply.reasoning[-120:]))
         print(f"| {ability} | {right}/{a.cases} | {100 * right / a.cases:.0f} % |", flush=True)
     for effort in ("none", "low", "medium", "high"):

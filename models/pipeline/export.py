@@ -21,7 +21,8 @@ from .train import load
 FILE_TYPES = {"F32": gguf.LlamaFileType.ALL_F32, "F16": gguf.LlamaFileType.MOSTLY_F16,
               "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
 DESCRIPTIONS = {
-    "spark": "A very small chat model trained from scratch on synthetic conversations: function calls, reasoning efforts.",
+    "spark": "A very small chat model trained from scratch on synthetic conversations: "
+             "function calls, reasoning efforts.",
     "spark-oss": "Spark in OpenAI's Harmony format with the special tokens of gpt-oss.",
 }
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 # (query [B, heads, T, 64], key [B, kv_heads, T, 64], value) -> [B, heads, T, 64]
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -30,7 +30,7 @@ class Config:
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    return F.rms_norm(x.float(), (x.shape[-1],), weight, epsilon)
+    return functional.rms_norm(x.float(), (x.shape[-1],), weight, epsilon)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Block(nn.Module):
         k = rotate(rms_norm(split(self.attn_k(h), c.kv_heads), self.attn_k_norm, c.epsilon), cos, sin).to(v.dtype)
         x = x + self.attn_output(attend(q, k, v).transpose(1, 2).reshape(batch, length, -1))
         h = rms_norm(x, self.ffn_norm, c.epsilon)
-        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        return x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
 
 
 class Spark(nn.Module):
@@ -92,12 +92,12 @@ class Spark(nn.Module):
         x = self.token_embd(ids)
         for block in self.blk:
             x = block(x, cos, sin, attend)
-        return F.linear(rms_norm(x, self.output_norm, self.c.epsilon), self.token_embd.weight)
+        return functional.linear(rms_norm(x, self.output_norm, self.c.epsilon), self.token_embd.weight)
 
 
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention over everything before, for one conversation per row."""
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
 
 
 @torch.no_grad()

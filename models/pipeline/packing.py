@@ -66,14 +66,14 @@ def encode(tok: Tokenizer, segments: list[Segment]) -> tuple[list[int], list[int
     for (_, learned), encoding in zip(segments, encodings, strict=True):
         n = len(encoding.ids)
         ids += encoding.ids
-        weights += [context] * n if not learned else [100] * n if learned == 1 else [0] + [100] * (n - 1)
+        weights += [[context] * n, [100] * n, [0] + [100] * (n - 1), [0] * n][learned]
     return ids, weights
 
 
 def rows(dialect: Dialect, seed: int, length: int) -> Iterator[Row]:
-    """Endless rows of `length` tokens; conversations do not see each other (the last line of a row says where each starts).
+    """Endless rows of `length` tokens; the last line of a row says where each token's conversation starts.
 
-    In a third of the conversations the positions start late or jump somewhere, so that short texts train long distances.
+    In a third of the conversations the positions start late or jump somewhere: short texts train long distances.
     """
     d, tok = Dice(random.Random(seed)), tokenizer.load(dialect.specials)
     waiting: list[tuple[list[int], list[int]]] = []

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from .model import Attention, Config, Spark
 from .muon import Muon
@@ -27,7 +27,7 @@ class DocumentMask:
     """What each token may attend to: its own conversation, up to itself.
 
     On CUDA a mask is a flex-attention BlockMask, elsewhere a boolean [B, 1, T, T]. It is built outside the compiled
-    function (built inside, torch 2.11 gave wrong outputs and gradients), around one buffer (so that nothing recompiles).
+    function (built inside, torch 2.11 gave wrong outputs and gradients), around one buffer: nothing recompiles.
     """
 
     def __init__(self, batch: int, length: int, device: str) -> None:
@@ -58,7 +58,7 @@ class DocumentMask:
 def masked(mask: Any) -> Attention:
     """Attention under a mask of `DocumentMask`."""
     if isinstance(mask, Tensor):
-        return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        return lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
     from torch.nn.attention.flex_attention import flex_attention
 
     return lambda q, k, v: flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
@@ -69,7 +69,7 @@ def losses(model: Spark, batch: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
     ids, targets, weights, positions, _ = batch.unbind()
     with torch.autocast(batch.device.type, torch.bfloat16):
         logits = model(ids, positions, masked(mask))
-    each = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    each = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
     w = weights.flatten().float() / 100
     own = (weights.flatten() == 100).float()
     return (each * w).sum() / w.sum(), ((each * own).sum() / own.sum()).detach()
@@ -83,10 +83,10 @@ class Optimizer:
         norms = [p for p in model.blk.parameters() if p.ndim == 1]
         self._muon = Muon(matrices, rate)
         self._adam = torch.optim.AdamW([
-            {"params": [model.token_embd.weight], "base": 2e-3, "eps": 3e-5},
-            {"params": [model.output_norm], "base": 3e-4},
-            {"params": norms, "base": 1e-3},
-        ], lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0, fused=model.output_norm.is_cuda)
+            {"params": [model.token_embd.weight], "base": rate / 2, "eps": 3e-5},
+            {"params": [model.output_norm], "base": rate / 13},
+            {"params": norms, "base": rate / 4},
+        ], lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=model.output_norm.is_cuda)
         self._model = model
 
     def step(self, scale: float) -> None:
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4, help="rows in a batch")
     parser.add_argument("--row-length", type=int, default=16384, help="tokens in a row; 2048 suits a CPU")
     parser.add_argument("--workers", type=int, default=7, help="processes that generate data")
-    parser.add_argument("--rate", type=float, default=2e-3, help="Muon's learning rate")
+    parser.add_argument("--rate", type=float, default=4e-3, help="Muon's learning rate; the others follow")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resume", type=Path, help="start from the weights of this checkpoint")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
@@ -14,6 +15,24 @@ from shared.schema.items import Item, text_bytes
 from shared.schema.response import CONTINUABLE, Response
 
 READ_COUNT = 512  # events of one read
+
+
+class Progress(Struct, array_like=True):
+    """How far a generation was when it made an event: another worker goes on from there."""
+
+    tokens: list[int]  # generated since the progress before
+    cached: int  # prompt tokens that the first worker found in its KV cache
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Progress).decode
+
+
+class Entry(NamedTuple):
+    """One event of the log."""
+
+    event: bytes
+    progress: Progress | None = None
 
 
 class Batch(NamedTuple):
@@ -29,12 +48,17 @@ def decode_batch(published: bytes) -> Batch:
     return Batch(int(first), events)
 
 
-def queue_append(pipeline: Pipeline, response_id: str, token: str, first: int, events: Sequence[bytes]) -> None:
+def queue_append(pipeline: Pipeline, response_id: str, token: str, first: int, entries: Sequence[Entry]) -> None:
     """Adds an append to a pipeline; its reply is one of queue.LOST, queue.HELD, queue.CANCEL."""
     scripts.APPEND.queue(
         pipeline,
         [keys.lease(response_id), keys.events(response_id), keys.response(response_id)],
-        [token, keys.events_channel(response_id), first, *events],
+        [
+            token,
+            keys.events_channel(response_id),
+            first,
+            *(part for event, progress in entries for part in (event, _encode(progress) if progress else b"")),
+        ],
     )
 
 
@@ -97,15 +121,21 @@ async def read(redis: Redis, response_id: str, first: int) -> list[bytes]:
     return [fields[b"e"] for _, fields in entries]
 
 
-async def read_all(redis: Redis, response_id: str) -> list[bytes]:
-    """The whole log from event 0."""
-    log: list[bytes] = []
-    while more := await read(redis, response_id, len(log)):
-        log += more
-    return log
+async def read_all(redis: Redis, response_id: str) -> list[Entry]:
+    """The whole log from event 0, with the progress of the generation."""
+    log: list[Entry] = []
+    while True:
+        found = await redis.xrange(keys.events(response_id), f"{len(log)}-0", "+", count=READ_COUNT)
+        log += [Entry(fields[b"e"], _progress(fields.get(b"p"))) for _, fields in found]
+        if len(found) < READ_COUNT:
+            return log
 
 
 async def length(redis: Redis, response_id: str) -> int:
     """How many events the log holds, which is the next sequence number."""
     count: int = await redis.xlen(keys.events(response_id))
     return count
+
+
+def _progress(encoded: bytes | None) -> Progress | None:
+    return _decode(encoded) if encoded else None

@@ -72,10 +72,10 @@ async def renew(redis: Redis, leases: dict[str, str], lease_ms: int) -> dict[str
 
 
 async def release(redis: Redis, model: str, job_id: str, token: str, *, done: bool) -> bool:
-    """Takes a job out of its queue (`done`) or gives it back to it; False when the lease had been lost."""
+    """Takes a job out of its queue (`done`), or gives it back and wakes another worker; False: the lease was lost."""
     released: int = await scripts.RELEASE.call(
         redis,
-        [keys.lease(job_id), keys.queue(model), keys.job(job_id), keys.retry(job_id)],
+        [keys.lease(job_id), keys.queue(model), keys.job(job_id), keys.retry(job_id), keys.wake(model)],
         [token, job_id, int(done)],
     )
     return released == 1

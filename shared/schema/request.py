@@ -106,6 +106,7 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     access_programs: dict[str, Any] | None = None
     background_options: dict[str, Any] | None = None
     image: dict[str, Any] | None = None
+    client_metadata: dict[str, Any] | None = None  # Codex' telemetry; ignored
 
     @property
     def conversation_id(self) -> str | None:

@@ -210,7 +210,7 @@ async def test_a_response_its_lost_worker_began_can_be_cancelled(make_stack: Sta
             await asyncio.sleep(0.005)
         worker = stack.workers.pop()
         stack.frozen.append(worker)
-        for task in worker._tasks:
+        for task in (*worker._tasks, worker._listener):
             task.cancel()
         await worker._leases.close()
         while await redis.exists(keys.lease(queued["id"])):

@@ -6,6 +6,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
+from shared.redis import keys
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.waiting import until
@@ -290,6 +291,22 @@ async def test_silence_is_filled_with_pings(make_stack: StackFactory) -> None:
             if b": ping\n\n" in received:
                 gate.set()
     check_stream(parse_sse(received))
+
+
+async def test_a_long_prefill_is_not_silent(make_stack: StackFactory) -> None:
+    stack = await make_stack(ping_seconds=0.05)
+    gate = asyncio.Event()
+    stack.engine.play(Script(gate, "late"))
+    task = asyncio.create_task(stack.stream(input="Hi"))
+    response_id = await only_response(stack)
+    redis = stack.workers[0]._redis
+    async with asyncio.timeout(10):
+        while await redis.xlen(keys.events(response_id)) < 4:
+            await asyncio.sleep(0.005)
+    gate.set()
+    events = await task
+    check_stream(events)
+    assert [event["type"] for event in events[1:4]] == ["response.in_progress"] * 3
 
 
 async def test_sixteen_streams_at_once_are_each_exact(stack: Stack) -> None:

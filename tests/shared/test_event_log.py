@@ -37,7 +37,7 @@ async def create(redis: Redis, **fields: object) -> Response:
 
 async def append(redis: Redis, response_id: str, token: str, first: int, batch: list[bytes]) -> int:
     async with redis.pipeline(transaction=False) as pipeline:
-        event_log.queue_append(pipeline, response_id, token, first, batch)
+        event_log.queue_append(pipeline, response_id, token, first, [event_log.Entry(event) for event in batch])
         [outcome] = await pipeline.execute()
     return int(outcome)
 

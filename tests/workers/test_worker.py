@@ -10,7 +10,7 @@ from shared.redis import keys
 from tests.conftest import StackFactory
 from tests.stack import Stack
 from tests.waiting import until
-from tests.wire import check_stream, text_of
+from tests.wire import check_stream, reasoning_of, text_of
 from workers.engine.scripted import Script, ScriptedEngine
 
 
@@ -63,17 +63,38 @@ async def test_a_job_lost_before_its_first_token_is_run_by_another_worker(make_s
     assert numbers == list(range(len(events)))
 
 
-async def test_a_job_lost_in_the_middle_ends_and_never_hangs(make_stack: StackFactory) -> None:
+async def test_a_job_lost_in_the_middle_is_continued_by_another_worker(make_stack: StackFactory, redis: Redis) -> None:
     stack = await make_stack(lease_seconds=0.5, poll_seconds=0.1)
-    stack.engine.play(Script("half", asyncio.Event()))
-    stream = asyncio.create_task(stack.stream(input="Hi"))
-    await until(lambda: stack.engine.stats.generated_tokens == 1)
+    stack.engine.play(Script("<think>", "deep ", "thoughts", "</think>", "half", " an", asyncio.Event()))
+    stream = asyncio.create_task(stack.stream(input="Hi", max_output_tokens=9))
+    await until(lambda: stack.engine.stats.generated_tokens == 6)
+    await until_length(redis, stack.engine.requests[-1].id, 13)
     await freeze(stack)
-    await stack.add_worker(lambda *_: ScriptedEngine())
-    events = await stream
-    assert events[-1]["type"] == "response.failed"
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert events[-1]["response"]["error"]["code"] == "server_error"
+    engine = twin(stack.engine, Script(" answer", ".", " and", " more"))
+    await stack.add_worker(lambda *_: engine)
+    final = check_stream(await stream)
+    assert text_of(final) == "half an answer. and"
+    assert reasoning_of(final) == "deep thoughts"
+    assert final["status"] == "incomplete"
+    assert final["usage"]["output_tokens"] == 9
+    assert final["usage"]["output_tokens_details"]["reasoning_tokens"] == 4
+    [request] = engine.requests
+    assert request.generated == 6
+    assert request.max_tokens == 3
+    first = stack.engine.requests[0]
+    assert final["usage"]["input_tokens"] == len(first.tokens)
+    assert list(request.tokens[: len(first.tokens)]) == list(first.tokens)
+
+
+async def test_a_stopped_worker_hands_its_job_over_without_waiting_for_the_lease(make_stack: StackFactory) -> None:
+    stack = await make_stack(lease_seconds=3600.0, poll_seconds=3600.0, drain_seconds=0.0)
+    stack.engine.play(Script("half", " an", asyncio.Event()))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await until(lambda: stack.engine.stats.generated_tokens == 2)
+    engine = twin(stack.engine, Script(" answer"))
+    await stack.add_worker(lambda *_: engine)
+    await stack.workers.pop(0).stop()
+    assert text_of(check_stream(await stream)) == "half an answer"
 
 
 async def test_a_worker_that_lost_its_lease_writes_nothing_more(make_stack: StackFactory, redis: Redis) -> None:
@@ -124,13 +145,21 @@ async def test_a_draining_worker_takes_no_new_job(make_stack: StackFactory, redi
     assert len(first.requests) == 1
 
 
+def twin(engine: ScriptedEngine, script: Script) -> ScriptedEngine:
+    """An engine with the same vocabulary, as another worker has that loaded the same file."""
+    other = ScriptedEngine(script)
+    other._pieces, other._ids = list(engine._pieces), dict(engine._ids)
+    return other
+
+
 async def freeze(stack: Stack) -> None:
     """The worker renews no lease, sends nothing and releases nothing any more, as after kill -9."""
     worker = stack.workers.pop()
     stack.frozen.append(worker)
-    for task in worker._tasks:
+    tasks = [*worker._tasks, worker._listener]
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*worker._tasks, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     await worker._leases.close()
     await worker._outbox.close()
 

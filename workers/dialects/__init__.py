@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from workers.dialects import (
     command_r,
@@ -22,6 +23,7 @@ from workers.dialects import (
     seed_oss,
 )
 from workers.dialects.base import Dialect
+from workers.dialects.marked import MarkedDialect
 
 Detect = Callable[[str], Dialect | None]
 
@@ -49,5 +51,9 @@ def detect(template: str) -> Dialect:
     """The dialect of a chat template. A template of no known family gets the generic one."""
     for detect_family in FAMILIES:
         if (dialect := detect_family(template)) is not None:
-            return dialect
-    return prompted.generic(template)
+            break
+    else:
+        dialect = prompted.generic(template)
+    if isinstance(dialect, MarkedDialect):
+        return replace(dialect, levels="reasoning_effort" in template)
+    return dialect

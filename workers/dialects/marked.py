@@ -52,9 +52,11 @@ class MarkedDialect:
     short_ids: bool = False  # call ids of nine letters and digits
     lone_preambles: bool = True  # see `history.Form`
     thinking_blocks: bool = False  # the template takes reasoning as a part of the content
+    levels: bool = False  # the template also has a variable for the effort itself
 
     def template_variables(self, effort: str | None) -> dict[str, Any]:
-        return self.variables(effort)
+        level = {"reasoning_effort": effort} if self.levels and effort is not None else {}
+        return {**level, **self.variables(effort)}
 
     def opening(self, prompt: str) -> Opening:
         tail = prompt[-TAIL:].rstrip()
@@ -95,7 +97,7 @@ class MarkedDialect:
         g = builder
         think_open, think_close = self.think
         answer = self._answer_rule(g)
-        if g.opening is Opening.ANSWER:
+        if g.opening is Opening.ANSWER or (g.opening is Opening.MAY_REASON and not g.may_reason):
             return answer
         triggers = self.calls.triggers if self.calls_end_reasoning and g.tools else ()
         reasoning = g.until(think_close, without=triggers)

@@ -7,21 +7,14 @@ Gemma 2 and 3, Phi 3.5 and 4 have no reasoning and no form for calls. SmolLM3 wa
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from workers.dialects.calls import TaggedJson
 from workers.dialects.marked import MarkedDialect, thinking_switch
 
-
-def _variables(effort: str | None) -> dict[str, Any]:
-    thinking = effort != "none"
-    return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": thinking, "thinking": thinking}
-
-
 SMOLLM3 = MarkedDialect(name="smollm3", calls=TaggedJson(), variables=thinking_switch("enable_thinking"))
 GEMMA = MarkedDialect(name="gemma", calls=TaggedJson(), reasons=False)
 PHI = MarkedDialect(name="phi", calls=TaggedJson(), reasons=False)
-GENERIC = MarkedDialect(name="generic", calls=TaggedJson(), variables=_variables)
+GENERIC = MarkedDialect(name="generic", calls=TaggedJson())
 
 
 def detect(template: str) -> MarkedDialect | None:

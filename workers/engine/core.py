@@ -140,6 +140,7 @@ class ModelInfo:
     train_context_length: int  # tokens the model was trained for
     vocab_size: int
     end_tokens: frozenset[int]
+    special_tokens: frozenset[int]  # those that stand for markers, not for text
     bos_token: str  # "" when the model has none
     eos_token: str
     adds_bos: bool  # `tokenize` puts the BOS token first, once

@@ -116,6 +116,7 @@ class Model:
             train_context_length=trained,
             vocab_size=len(vocabulary),
             end_tokens=frozenset(token for token in vocabulary if llama.llama_vocab_is_eog(self.vocab, token)),
+            special_tokens=frozenset(token for token in vocabulary if self._is_special(token)),
             bos_token=self._special_text(self._bos),
             eos_token=self._special_text(llama.llama_vocab_eos(self.vocab)),
             adds_bos=bool(llama.llama_vocab_get_add_bos(self.vocab)) and self._bos >= 0,
@@ -124,6 +125,15 @@ class Model:
             size_bytes=llama.llama_model_size(self.handle),
             metadata=dict(self._read_metadata()),
         )
+
+    def _is_special(self, token: int) -> bool:
+        """As llguidance's own bridge to llama.cpp decides it: user-defined tokens count where they look like markers."""
+        attributes = llama.llama_vocab_get_attr(self.vocab, token)
+        if attributes & llama.LLAMA_TOKEN_ATTR_CONTROL:
+            return True
+        piece = self._pieces[token]
+        marker = piece.startswith(b"<") and piece.endswith(b">")
+        return bool(attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED) and marker
 
     def _special_text(self, token: int) -> str:
         return self._pieces[token].decode(errors="replace") if token >= 0 else ""

@@ -88,6 +88,7 @@ class ScriptedEngine:
             train_context_length=context_length,
             vocab_size=len(self._pieces),
             end_tokens=frozenset(special_ids[:1]),
+            special_tokens=frozenset(special_ids),
             bos_token="",
             eos_token=special_tokens[0] if special_tokens else "",
             adds_bos=False,

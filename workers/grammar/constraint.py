@@ -72,6 +72,11 @@ class OutputConstraint:
         self._check()
         return True
 
+    @property
+    def free(self) -> bool:
+        """Whether any token may come: only a thinking budget is kept."""
+        return self._matcher is None
+
     def accept(self, token: int) -> None:
         """Raises ConstraintBroken."""
         if self._pending and self._pending[0] == token:

@@ -114,8 +114,9 @@ class Grammars:
         `may_reason`: False where the request wants no reasoning; `thinking_tokens`: how much of it at most.
         """
         matcher = None
-        if demand.needs_grammar:
-            matcher = self.matcher(self.grammar(dialect, demand, dialect.opening(prompt), may_reason=may_reason))
+        opening = dialect.opening(prompt)
+        if demand.needs_grammar or (not may_reason and opening is Opening.MAY_REASON):
+            matcher = self.matcher(self.grammar(dialect, demand, opening, may_reason=may_reason))
         budget = None
         if thinking_tokens is not None:
             closing = self.vocabulary.tokenize(dialect.reasoning_end)

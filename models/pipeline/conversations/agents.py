@@ -33,7 +33,8 @@ def function(d: Dice, tool: Tool, style: dict[str, bool]) -> dict[str, Any]:
     """The function object of a tool, in one of the layouts that clients send."""
     description = tool.description
     if style["wordy"]:
-        description = " ".join([description.rstrip(".") + ".", *[d.pick([rule, statement])(d) for _ in range(d.randint(1, 5))]])
+        more = [d.pick([rule, statement])(d) for _ in range(d.randint(1, 5))]
+        description = " ".join([description.rstrip(".") + ".", *more])
     parameters: dict[str, Any] = {"type": "object", "properties": tool.properties}
     if tool.required or style["always_required"]:
         parameters["required"] = tool.required
@@ -80,9 +81,11 @@ def _several(d: Dice, tools: list[Tool]) -> tuple[str, list[tuple[Tool, Argument
         what = "weather" if tool.topic == "weather" else "time"
         listed = join_and(places) if d.chance(0.8) else " and ".join(f"in {p}" for p in places).removeprefix("in ")
         text = d.say(["What's the {w} in {c}?", "What is the {w} like in {c}?", "Tell me the {w} in {c}.",
-                      "Compare the {w} in {c}.", "{W} in {c}?", "What is the {w} in {c} today?"] if what == "weather" else
+                      "Compare the {w} in {c}.", "{W} in {c}?",
+                      "What is the {w} in {c} today?"] if what == "weather" else
                      ["What time is it in {c}?", "Tell me the {w} in {c}.", "{W} in {c}?", "What is the {w} in {c}?"],
-                     ["Can you tell me the {w} in {c}?", "I need the {w} in {c}."]).format(w=what, W=cap(what), c=listed)
+                     ["Can you tell me the {w} in {c}?", "I need the {w} in {c}."]).format(w=what, W=cap(what),
+                                                                                           c=listed)
         defaults = {k: v for k, v in tool.ask(d)[1].items() if k == tool.place_key or k in tool.required}
         unit = {k: (None if isinstance(tool.properties[k].get("type"), list) else tool.properties[k]["enum"][0])
                 for k in defaults if k != tool.place_key}
@@ -119,9 +122,10 @@ def no_tool(d: Dice, s: Scene) -> Exchange:
 def _chat_task(d: Dice, s: Scene) -> Exchange:
     """An exchange that needs no function."""
     tasks: list[tuple[Any, float]] = [
-        (chat.small_talk, 8), (chat.introduce, 2), (lists.known_list, 2), (lists.capital, 2), (memory.tell, 3),
+        (chat.small_talk, 8), (chat.introduce, 3), (lists.known_list, 2), (lists.capital, 2), (memory.tell, 3),
         (memory.recall, 3), (memory.tell_and_ask, 2), (memory.summarise, 1), (texts.repeat, 4), (texts.story, 0.5),
-        (no_tool, 7), (chat.list_tools, 2), (numbers.prime, 3), (numbers.count, 2), (lists.some_of, 1), (chat.joke, 0.5)]
+        (no_tool, 7), (chat.list_tools, 2), (numbers.prime, 3), (numbers.count, 2), (lists.some_of, 1), (chat.joke,
+                                                                                                         0.5)]
     if "search" not in s.topics:
         tasks.append((chat.unknown, 4))
     if "math" not in s.topics and "code" not in s.topics:
@@ -145,7 +149,8 @@ def _answer(d: Dice, conversation: Conversation, s: Scene, calls: list[tuple[Too
         told.append(results.report(result) if wrong else tool.answer(arguments, result))
     steps = ("The function failed.", "I tell the user what went wrong.") if failed else (
         "The function returned a result.", "I tell the user what it says.")
-    is_document = any(t.name.endswith(("documentation", "docs", "readme", "manual")) or t.topic == "page" for t, _ in calls)
+    is_document = any(t.name.endswith(("documentation", "docs", "readme", "manual")) or t.topic == "page" for t,
+                      _ in calls)
     ability = "tool_error" if failed else "document" if is_document else "tool_answer"
     thought = Thought("report a result of a function", "the result of a function", steps)
     conversation.messages.append(Message("assistant", s.prefix + " ".join(told) + s.suffix,

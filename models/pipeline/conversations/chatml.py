@@ -12,8 +12,9 @@ TOOLS_HEAD = "# Tools\n\nYou may call one or more functions. The functions are i
 TOOLS_TAIL = ("\n</tools>\n\nFor each call, write:\n<tool_call>\n"
               "{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>\n\n")
 
-# A piece of text and whether the model learns it: 1 as its own words, 0 as context, 2 as its own words except the
-# first token (an old turn is shown without its thinking, which must not teach the model to skip it).
+# A piece of text and how it is learned: 0 as context (a little), 1 as the model's own words, 2 as its own words except
+# the first token, 3 not at all. An old turn is shown without its thinking and ends differently from a new one; neither
+# may teach the model to do so.
 Segment = tuple[str, int]
 
 

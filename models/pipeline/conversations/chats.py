@@ -6,11 +6,11 @@ from .dice import Dice
 from .toolbox import LOOKUPS, SIMPLE
 
 TASKS: list[tuple[Task, float]] = [
-    (chat.small_talk, 9), (chat.introduce, 4), (chat.joke, 1.5), (chat.unknown, 8), (chat.noise, 1.5),
-    (chat.list_tools, 0.7), (memory.tell, 7), (memory.recall, 6), (memory.tell_and_ask, 6), (memory.summarise, 2.5),
-    (memory.summarise_transcript, 1.5), (numbers.sum_, 14), (numbers.follow_up, 4), (numbers.prime, 8),
+    (chat.small_talk, 10), (chat.introduce, 7), (chat.joke, 1.5), (chat.unknown, 8), (chat.noise, 1.5),
+    (chat.list_tools, 0.7), (memory.tell, 7), (memory.recall, 6), (memory.tell_and_ask, 6), (memory.summarise, 3.5),
+    (memory.summarise_transcript, 1.5), (numbers.sum_, 16), (numbers.follow_up, 4), (numbers.prime, 8),
     (numbers.count, 8), (lists.known_list, 5), (lists.some_of, 4), (lists.capital, 4), (lists.country_of, 0.6),
-    (lists.opposite, 1.5), (lists.what_comes_next, 1.5), (lists.largest, 2.5), (lists.go_on, 1), (texts.repeat, 12),
+    (lists.opposite, 1.5), (lists.what_comes_next, 1.5), (lists.largest, 4), (lists.go_on, 1), (texts.repeat, 12),
     (texts.story, 3.5), (texts.poem, 1.5), (texts.read_this, 1), (structured.from_pairs, 8),
     (structured.from_sentence, 4), (documents.pasted, 2),
 ]
@@ -18,7 +18,8 @@ TASKS: list[tuple[Task, float]] = [
 
 def cannot(d: Dice, s: Scene) -> Exchange:
     """An action that would need a tool, with no tools at hand."""
-    tool = d.pick([recipe for recipe in SIMPLE if recipe.topic not in LOOKUPS | {"convert", "translate", "shell", "code"}])
+    tool = d.pick([recipe for recipe in SIMPLE if recipe.topic not in LOOKUPS | {"convert", "translate", "shell",
+                                                                                 "code"}])
     user, _ = tool.make(d).ask(d)
     thought = Thought("do something that needs a tool", "a request for an action", ("I have no tools here.",))
     return Exchange(user, thought, "I cannot do that, because I have no tools in this conversation.", "no_tool")
@@ -31,7 +32,7 @@ _FUNCTIONS, _WEIGHTS = [t for t, _ in TASKS], [w for _, w in TASKS]
 def next_task(d: Dice, s: Scene) -> Task:
     """A random task, more often one that refers back when there is something to refer to."""
     if s.facts and d.chance(0.28):
-        return d.pick([memory.recall, memory.recall, memory.recall, memory.summarise])
+        return d.pick([memory.recall, memory.recall, memory.summarise])
     if s.number is not None and d.chance(0.5):
         return numbers.prime if s.prime is not None and d.chance(0.3) else numbers.follow_up
     if (s.counted_to is not None or s.hero is not None) and d.chance(0.35):
@@ -47,9 +48,8 @@ def effort(d: Dice) -> str:
 
 def perform(d: Dice, s: Scene, task: Task) -> Exchange:
     """Runs one task in the scene: a task that is no follow-up ends what a follow-up could mean."""
-    if task is lists.go_on and s.counted_to is None and s.hero is None:
-        s.forget_thread()
-    elif task not in (numbers.follow_up, numbers.prime, lists.go_on, chat.joke):
+    follows = task in (numbers.follow_up, numbers.prime, lists.go_on, chat.joke)
+    if not follows or (task is lists.go_on and s.counted_to is None and s.hero is None):
         s.forget_thread()
     elif task is chat.joke or task is lists.go_on:
         s.number = s.prime = None
@@ -57,7 +57,9 @@ def perform(d: Dice, s: Scene, task: Task) -> Exchange:
         s.counted_to = s.hero = None
         s.joked = False
     exchange = task(d, s)
-    if not exchange.literal:
+    if exchange.literal:
+        exchange.user = chat.ask_politely(d, exchange.user, copied=True)
+    else:
         exchange.user = chat.surface(d, exchange.user)
         exchange.answer = s.prefix + exchange.answer + s.suffix
     return exchange

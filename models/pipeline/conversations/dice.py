@@ -1,5 +1,7 @@
 """Seeded choices. Everything random in the data goes through one `Dice`, so that a seed names a conversation."""
 
+# ruff: noqa: SIM905 (a word list reads better as a sentence)
+
 import codecs
 import random
 import string
@@ -14,6 +16,11 @@ T = TypeVar("T")
 _SYLLABLES = [c + v for c in "b c d f g h j k l m n p r s t v w z br cl dr fl gr kr pl st tr sh ch th".split()
               for v in "aeiou"]
 _ENDINGS = ["", "", "n", "r", "l", "s", "t", "m", "x", "nd", "rk", "ck"]
+_WIDE_SYLLABLES = [c + v for c in """b c d f g h j k l m n p q r s t v w x y z qu wh sc sp sw sn gl pr squ bl cr ph sl
+sm str kn wr gh""".split() for v in """a e i o u y ea ee oo ou ai ie oa au ei oi io ia ue ar er or ur al el il an en on
+in""".split()]
+_WIDE_ENDINGS = """ble tion sion ing ed er ly ness ment ght ss ll nk ng st ch sh ld lt mp pt ft gs ps ms ve ge ke te ne
+se le ful ism ity ist ure age""".split() + [""] * 8
 
 # Syllables make rude words by accident. A pseudo-word or id that contains one of these fragments is drawn again.
 # They are rot13 so that this file is not itself unpleasant to read or search.
@@ -71,8 +78,9 @@ class Dice:
 
     def pseudo(self, low: int = 1, high: int = 3) -> str:
         """A made-up lower-case word of `low` to `high` syllables, and perhaps a final consonant."""
-        return self._draw(lambda: "".join(self.pick(_SYLLABLES) for _ in range(self.randint(low, high)))
-                          + self.pick(_ENDINGS))
+        syllables, endings = (_SYLLABLES, _ENDINGS) if self.chance(0.6) else (_WIDE_SYLLABLES, _WIDE_ENDINGS)
+        return self._draw(lambda: "".join(self.pick(syllables) for _ in range(self.randint(low, high)))
+                          + self.pick(endings))
 
     def ident(self) -> str:
         """An id such as `QX-4821`, `a7f3k2`, `482913` or `KtRw`."""

@@ -1,5 +1,8 @@
 """Documents that a tool fetches or the user pastes, and questions that are answered by quoting them."""
 
+# ruff: noqa: SIM905 (a word list reads better as a sentence)
+
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,17 +29,43 @@ class Document:
     text: str
 
 
+def _link(d: Dice, text: str) -> str:
+    """A markdown link."""
+    host = d.pick(["", "www.", "en.", d.pseudo(1, 2) + "."]) + d.pseudo(1, 3) + d.pick([".org", ".com", ".io",
+                                                                                        ".github.io"])
+    path = [cap(d.pseudo(1, 2)) if d.chance(0.5) else d.pseudo() for _ in range(d.randint(1, 3))]
+    return f"[{text}](https://{host}/{d.pick(['/', '/', '_']).join(path)})"
+
+
+def _mention(d: Dice) -> str:
+    """A sentence with a link or a piece of code in it."""
+    a, b = d.pseudo(1, 2), d.pseudo(2, 3)
+    return d.pick([f"It can be installed from {_link(d, cap(b))}.",
+                   f"See {_link(d, d.phrase(1, 2))} for the {d.pick(words.NOUNS)}.",
+                   f"The source of `{a}` is at {_link(d, b)}.",
+                   f"You can use `{a}.{b}` with {_link(d, d.pick(words.NOUNS))}.",
+                   f"[![{a}](https://{b}.io/{a}.svg)](https://{b}.io) shows the {d.pick(words.NOUNS)}."])
+
+
+def _team(d: Dice) -> str:
+    """The name of a product or a team."""
+    if d.chance(0.6):
+        return cap(d.pseudo(2, 3))
+    return cap(d.pseudo(1, 2)) + d.pick(["AI", "DB", "JS", cap(d.pseudo(1, 2))])
+
+
 def _opening(d: Dice, name: str) -> str:
     kind, gerund = d.pick(_KINDS), d.pick("reading writing sending checking storing loading counting building".split())
     noun = d.pick(words.NOUNS) if d.chance(0.7) else d.pseudo(2, 3)
-    if d.chance(0.12):
-        noun = f"[{noun}](https://{d.pseudo(1, 2)}.org/{d.pseudo(1, 2)})"
+    if d.chance(0.25):
+        noun = _link(d, noun if d.chance(0.7) else noun.upper())
     adjective = d.pick([*words.ADJECTIVES, "fast", "simple", "open", "modern"])
     form = d.pick(["{n} is a {a} {k} for {g} {o}s.", "{n} is a {a} {o} {k} for use with {p}.",
                    "{n} makes {g} {o}s easy.", "{n} is the {k} that the {p} team uses for {g} {o}s.",
                    "Welcome to {n}, a {a} {k}.", "{n} helps you with {g} {o}s, {p} and more.",
-                   "{n} is a {a} BPE {k} for use with {p}'s models.", "This is the documentation of {n}."])
-    return form.format(n=name, a=adjective, k=kind, g=gerund, o=noun, p=cap(d.pseudo(2, 3)))
+                   "{n} is a {a} {o} {k} for use with {p}'s models.",
+                   "{n} is a {a} {o} {k} for {p}, {q} and {g} {o}s.", "This is the documentation of {n}."])
+    return form.format(n=name, a=adjective, k=kind, g=gerund, o=noun, p=_team(d), q=d.pseudo(2, 3))
 
 
 def document(d: Dice, name: str) -> Document:
@@ -45,15 +74,21 @@ def document(d: Dice, name: str) -> Document:
     first = _opening(d, name) if d.chance(0.8) else statement(d)
     second, last = statement(d), statement(d)
     install = f"Install it with `pip install {d.pseudo(2, 3)}`."
-    parts = [d.pick([f"# {title}", f"# {title}", title + "\n" + "=" * len(title)]), f"{first} {second}"]
+    opening = first + d.pick([" ", " ", "\n\n"]) + second
+    if d.chance(0.25) and "\n" not in opening:
+        opening = textwrap.fill(opening, d.pick([50, 60, 72, 80, 100]), break_long_words=False, break_on_hyphens=False)
+    parts = [d.pick([f"# {title}", f"# {title}", title + "\n" + "=" * len(title)]), opening]
     for _ in range(d.pick([0, 1, 2, 3, 5, 9])):
         shape = d.rng.random()
         if shape < 0.3:
             parts.append(f"## {cap(d.phrase(1, 3))}")
         elif shape < 0.45:
             a, b = d.pseudo(1, 2), d.pseudo(1, 2)
-            parts.append(f"```python\nimport {a}\n{b} = {a}.{d.pseudo(1, 2)}(\"{d.word()}\")\nassert {b} == {d.ident()}\n```")
-        elif shape < 0.6:
+            parts.append(f"```python\nimport {a}\n{b} = {a}.{d.pseudo(1, 2)}(\"{d.word()}\")\n"
+                         f"assert {b} == {d.ident()}\n```")
+        elif shape < 0.55:
+            parts.append(_mention(d) + d.pick(["", "\n```\npip install " + d.pseudo(2, 3) + "\n```"]))
+        elif shape < 0.65:
             parts.append("\n".join(d.pick(["- ", "* "]) + statement(d) for _ in range(d.randint(2, 5))))
         else:
             parts.append(paragraph(d, d.randint(1, 6)))
@@ -108,7 +143,8 @@ def tools(d: Dice) -> list[Tool]:
         state["doc"] = document(d, name)
         return state["doc"].text
 
-    fetcher = Tool(d.pick([f"fetch_{name}_{noun}", f"fetch_{name}_{noun}", f"get_{name}_{noun}", f"read_{name}_{noun}"]),
+    fetcher = Tool(d.pick([f"fetch_{name}_{noun}", f"fetch_{name}_{noun}", f"get_{name}_{noun}",
+                           f"read_{name}_{noun}"]),
                    d.pick([f"Fetch the {noun} of {name}.", f"Returns the whole {name} {noun}.",
                            f"Fetches the {noun} file of the {name} project. Useful for general questions."]),
                    {}, [], f"{name} {noun}", ask, fetch, lambda a, r: answer(state["part"], subject, state["doc"]))
@@ -127,7 +163,8 @@ def tools(d: Dice) -> list[Tool]:
         found["text"] = f"## {cap(d.phrase(1, 3))}\n\n{paragraph(d, d.randint(2, 6))}"
         return found["text"]
 
-    searcher = Tool(f"search_{name}_{noun}", d.pick([f"Search within the {name} {noun}.", f"Search the {noun} of {name}."]),
+    searcher = Tool(f"search_{name}_{noun}", d.pick([f"Search within the {name} {noun}.",
+                                                     f"Search the {noun} of {name}."]),
                     {"query": {"type": "string", "description": "The search query"}}, ["query"],
                     f"{name} search", search_ask, search, lambda a, r: results.report(found["text"]))
     return [fetcher, searcher] if d.chance(0.7) else [searcher, fetcher]
@@ -140,7 +177,10 @@ def page_reader(d: Dice) -> Tool:
 
     def ask(d: Dice) -> tuple[str, Arguments]:
         name = d.pseudo(2, 3)
-        place = f"{name}{d.pick(['.md', '.txt', '.rst'])}" if is_file else f"https://{name}.{d.pick(['com', 'org'])}/{d.pseudo(1, 2)}"
+        if is_file:
+            place = f"{name}{d.pick(['.md', '.txt', '.rst'])}"
+        else:
+            place = f"https://{name}.{d.pick(['com', 'org'])}/{d.pseudo(1, 2)}"
         state["name"], state["subject"] = name, place
         text, state["part"] = question(d, place)
         return text, {"path" if is_file else "url": place}
@@ -151,7 +191,8 @@ def page_reader(d: Dice) -> Tool:
 
     key = "path" if is_file else "url"
     return Tool(d.pick(["read_file", "open_file", "load_file"] if is_file else ["fetch_page", "fetch_url", "open_url"]),
-                d.pick(["Reads a file", "Returns the text of a file"] if is_file else ["Fetches a page", "Get the text of a URL"]),
+                d.pick(["Reads a file", "Returns the text of a file"] if is_file else ["Fetches a page",
+                                                                                       "Get the text of a URL"]),
                 {key: {"type": "string"}}, [key], "file" if is_file else "page", ask, fetch,
                 lambda a, r: answer(state["part"], state["subject"], state["doc"]))
 

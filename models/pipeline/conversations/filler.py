@@ -1,5 +1,7 @@
 """Plain English sentences about nothing: long system prompts, tool descriptions, documents."""
 
+# ruff: noqa: SIM905 (a word list reads better as a sentence)
+
 from . import words
 from .dice import Dice, cap
 

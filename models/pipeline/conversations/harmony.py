@@ -64,7 +64,8 @@ def sequential(conversation: Conversation) -> Conversation:
             continue
         answers = [x for x in messages[i + 1:i + 1 + len(m.calls)] if x.role == "tool"]
         for k, call in enumerate(m.calls[:max(1, len(answers))]):
-            said = ", ".join(f"{key} {plain(v)}" for key, v in call.arguments.items() if not isinstance(v, (dict, list)))
+            said = ", ".join(f"{key} {plain(v)}" for key, v in call.arguments.items() if not isinstance(v, (dict,
+                                                                                                            list)))
             step = f"I call {call.name} with {said}." if said and len(said) < 60 else f"I call {call.name}."
             again = Thought("do more with a function", "a request for several calls",
                             (f"This is call {k + 1} of {len(m.calls)}.", step)).write(conversation.effort)
@@ -93,7 +94,8 @@ def render(conversation: Conversation) -> list[Segment]:
         if conversation.system:
             head += f"# Instructions\n\n{conversation.system}\n\n"
         if conversation.tools:
-            head += ("# Tools\n\n## functions\n\nnamespace functions {\n\n" + "".join(map(declaration, conversation.tools))
+            head += ("# Tools\n\n## functions\n\nnamespace functions {\n\n" + "".join(map(declaration,
+                                                                                          conversation.tools))
                      + "} // namespace functions")
         head += "<|end|>"
     out: list[Segment] = [(head, 0)]
@@ -105,7 +107,8 @@ def render(conversation: Conversation) -> list[Segment]:
         if m.role == "user":
             out.append((f"<|start|>user<|message|>{m.content}<|end|>", 0))
         elif m.role == "tool":
-            out.append((f"<|start|>functions.{caller} to=assistant<|channel|>commentary<|message|>{dump(m.content)}<|end|>", 0))
+            out.append((f"<|start|>functions.{caller} to=assistant<|channel|>commentary<|message|>"
+                        f"{dump(m.content)}<|end|>", 0))
         else:
             thinking = live and m.reasoning and (m.calls or final)
             if thinking:
@@ -116,13 +119,15 @@ def render(conversation: Conversation) -> list[Segment]:
                 caller = m.calls[0].name
                 arguments = dump(m.calls[0].arguments)
                 if final:
-                    out.append((f"<|channel|>commentary to=functions.{caller} <|constrain|>json<|message|>{arguments}<|call|>",
-                                weight))
+                    out.append((f"<|channel|>commentary to=functions.{caller} <|constrain|>json<|message|>"
+                                f"{arguments}<|call|>", weight))
                 else:
-                    out += [(" to=functions.", 0), (f"{caller}<|channel|>commentary json<|message|>{arguments}<|call|>", 1)]
+                    out += [(" to=functions.", 3),
+                            (f"{caller}<|channel|>commentary json<|message|>{arguments}<|call|>", 1)]
             else:
-                out.append(("<|channel|>final", weight if weight == 1 else 0))
-                out.append((f"<|message|>{m.content}" + ("<|return|>" if final else "<|end|>"), 1))
+                out.append(("<|channel|>final", weight if weight == 1 else 3))
+                out.append((f"<|message|>{m.content}", 1))
+                out.append(("<|return|>", 1) if final else ("<|end|>", 3))
     return out
 
 

@@ -84,12 +84,15 @@ def largest(d: Dice, s: Scene) -> Exchange:
     text = join_and([str(v) for v in values]) if d.chance(0.5) else ", ".join(map(str, values))
     shape = d.pick(["largest", "smallest", "sort"])
     if shape == "sort":
-        user = d.say(["Sort these numbers: {}.", "Sort {}.", "Put these numbers in order: {}"],
+        user = d.say(["Sort these numbers: {}.", "Sort {}.", "Put these numbers in order: {}", "Sort the numbers {}.",
+                      "Order these numbers: {}", "Arrange {} from small to large.", "Sort this list: {}"],
                      ["Please sort these numbers: {}."]).format(text)
         answer = ", ".join(map(str, sorted(values)))
         thought = Thought("sort numbers", "a sorting task", (f"The smallest is {min(values)}.",))
     else:
-        user = d.say([f"What is the {shape} of {{}}?", f"Which number is the {shape}: {{}}?"],
+        user = d.say([f"What is the {shape} of {{}}?", f"Which number is the {shape}: {{}}?",
+                      f"Find the {shape} of {{}}.", f"What is the {shape} number of {{}}?",
+                      f"Tell me the {shape} of {{}}.", f"Name the {shape} number: {{}}"],
                      [f"Which is the {shape} of {{}}?"]).format(text)
         answer = f"The {shape} is {max(values) if shape == 'largest' else min(values)}."
         thought = Thought("compare numbers", "a question about numbers", (answer,))
@@ -98,7 +101,9 @@ def largest(d: Dice, s: Scene) -> Exchange:
 
 def go_on(d: Dice, s: Scene) -> Exchange:
     """"Continue": ten more numbers after a count, more story after a story, else a question back."""
-    user = d.say(["Continue.", "Go on.", "Keep going.", "continue", "Continue", "More, please.", "And then?"],
+    user = d.say(["Continue.", "Go on.", "Keep going.", "continue", "Continue", "More, please.", "And then?",
+                  "Proceed.", "Go ahead.", "Next.", "More.", "Continue from there.", "And on?", "Keep on.",
+                  "Do go on.", "Continue where you stopped.", "Resume."],
                  ["Please continue.", "Please go on.", "Carry on."])
     if s.counted_to is not None:
         first = s.counted_to + s.counted_by
@@ -109,8 +114,8 @@ def go_on(d: Dice, s: Scene) -> Exchange:
     if s.hero is not None:
         name, animal = s.hero
         answer = (f"The next morning, {name} the {animal} woke up early. The sun was shining, and a friend was waiting "
-                  f"at the door. \"Let us go for a walk,\" said the friend. {name} smiled and went along, and they were "
-                  "happy all day long.")
+                  f"at the door. \"Let us go for a walk,\" said the friend. {name} smiled and went along, and they "
+                  "were happy all day long.")
         s.hero = None
         thought = Thought("go on with the story", "a request to go on", (f"The story is about {name}.",))
         return Exchange(user, thought, answer, "continue")

@@ -1,4 +1,4 @@
-"""System prompts: personas, names, fixed openings and endings, facts about the user, and prompts that change nothing."""
+"""System prompts: personas, names, fixed openings and endings, facts about the user, and some that change nothing."""
 
 from .conversation import Scene
 from .dice import Dice, cap
@@ -6,7 +6,8 @@ from .filler import guidelines
 from .memory import FACTS
 
 PERSONAS = {
-    "pirate": ("Arr! ", " Yo ho ho!"), "robot": ("Beep boop. ", " Beep."), "wizard": ("By my beard! ", " So say the stars."),
+    "pirate": ("Arr! ", " Yo ho ho!"), "robot": ("Beep boop. ", " Beep."), "wizard": ("By my beard! ",
+                                                                                      " So say the stars."),
     "cowboy": ("Howdy, partner! ", " Yeehaw!"), "chef": ("Bon appetit! ", " Delicious!"), "cat": ("Meow! ", " Purr."),
     "knight": ("My liege! ", " For honour!"), "poet": ("Oh, sweet day! ", " So sings my heart."),
 }
@@ -15,7 +16,8 @@ _NEUTRAL = ["You are a helpful assistant.", "Be brief.", "You are helpful, kind 
             "You are a helpful assistant. Answer in short sentences.", "Be concise.", "Respond politely.",
             "You are a coding assistant.", "You are a helpful agent.", "Talk to the user and help them.",
             "Use plain text.", "You are ChatGPT, a large language model.", "Help the user.", "Think before you answer."]
-_NEUTRAL_UNSEEN = ["You are a very helpful assistant.", "Be brief and kind.", "Answer shortly.", "You are an assistant."]
+_NEUTRAL_UNSEEN = ["You are a very helpful assistant.", "Be brief and kind.", "Answer shortly.",
+                   "You are an assistant."]
 
 
 def prompt(d: Dice, s: Scene) -> str:
@@ -28,13 +30,16 @@ def prompt(d: Dice, s: Scene) -> str:
         s.prefix, s.suffix = PERSONAS[kind]
         if d.chance(0.35):
             s.bot = d.name()
-            text = d.say(["You are a {p} named {n}.", "Your name is {n} and you talk like a {p}.", "You are {n}, a {p}.",
+            text = d.say(["You are a {p} named {n}.", "Your name is {n} and you talk like a {p}.",
+                          "You are {n}, a {p}.",
                           "You are {n} the {p}."],
                          ["You are a {p} called {n}.", "Your name is {n} and you are a {p}."]).format(p=kind, n=s.bot)
         else:
             text = d.say(["You are a {p}.", "Talk like a {p}.", "You are a friendly {p}.", "Answer like a {p}.",
                           "You speak like a {p}.", "Always talk like a {p}.", "You are a coding assistant that talks "
-                          "like a {p}.", "Respond as a {p}.", "You are a helpful {p}.", "Pretend to be a {p}."],
+                          "like a {p}.", "Respond as a {p}.", "You are a helpful {p}.", "Pretend to be a {p}.",
+                          "Speak as a {p} would.", "You play a {p}.", "Answer in the style of a {p}.",
+                          "Reply like a {p}.", "You are an old {p}.", "Imagine you are a {p}.", "Your role is a {p}."],
                          ["Please talk like a {p}.", "You are a {p}, so speak like one.", "Act like a {p}."])
             text = text.format(p=kind)
     elif shape < 0.64:
@@ -46,13 +51,19 @@ def prompt(d: Dice, s: Scene) -> str:
         ending = d.phrase(1, 2)
         s.suffix = " " + ending
         text = d.say(["Always end your answer with {w}.", "End every answer with: {w}", "Finish each reply with {w}.",
-                      "End every reply with the words {w}."],
+                      "End every reply with the words {w}.", "Every answer must end with {w}.",
+                      "Close each message with {w}.", "At the end of each answer, write {w}.",
+                      "Your replies always end with {w}.", "Put {w} at the end of every reply."],
                      ["Always finish your answer with {w}.", "End each reply with {w}."]).format(w=ending)
     elif shape < 0.86:
         opening = cap(d.word())
         s.prefix = opening + " "
-        text = d.say(["Always start your answer with {w}.", "Begin every answer with: {w}", "Start each reply with {w}.",
-                      "Start every reply with the word {w}."],
+        text = d.say(["Always start your answer with {w}.", "Begin every answer with: {w}",
+                      "Start each reply with {w}.",
+                      "Start every reply with the word {w}.", "Every answer must start with {w}.",
+                      "Open each message with {w}.", "At the start of each answer, write {w}.",
+                      "Your replies always begin with {w}.", "Put {w} at the beginning of every reply.",
+                      "The first word of every answer is {w}."],
                      ["Always begin your answer with {w}.", "Begin each reply with {w}."]).format(w=opening)
     else:
         key = d.pick(["name", "city"])
@@ -71,4 +82,4 @@ def neutral(d: Dice) -> str:
     """A system prompt that changes no answer: a line, or pages of rules."""
     if d.chance(0.7):
         return d.say(_NEUTRAL, _NEUTRAL_UNSEEN)
-    return guidelines(d, d.pick([3, 6, 10, 20, 40, 80]))
+    return guidelines(d, d.weighted([3, 6, 10, 20, 40, 80, 160, 320, 640, 900], [8, 8, 8, 8, 6, 5, 4, 3, 2, 1]))

@@ -76,7 +76,8 @@ def weather(d: Dice, place: str) -> Any:
     return d.pick([
         lambda: {"temperature": degrees, "condition": sky}, lambda: {"temperature": degrees},
         lambda: {"temp": degrees, "unit": unit}, lambda: f"{degrees} degrees and {sky}",
-        lambda: f"{cap(sky)}, {degrees}°{d.pick('CF')}", lambda: {"location": place, "temperature": degrees, "unit": unit},
+        lambda: f"{cap(sky)}, {degrees}°{d.pick('CF')}", lambda: {"location": place, "temperature": degrees,
+                                                                  "unit": unit},
         lambda: {"city": place, "temperature": degrees, "conditions": sky, "humidity": d.randint(1, 99)},
         lambda: {"location": place, "current": {"temperature": degrees, "sky": sky}},
         lambda: f"It is {sky} and {degrees} degrees", lambda: str(degrees), lambda: f"{degrees}",

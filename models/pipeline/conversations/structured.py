@@ -41,7 +41,10 @@ def from_pairs(d: Dice, s: Scene) -> Exchange:
     listed = d.pick([", ", " and ", "; "]).join(form.format(k=k, v=plain(v)) for k, v in value.items())
     user = d.say(["Give me a JSON object with {}.", "Write JSON with {}.", "Make a JSON object: {}.",
                   "Answer in JSON: {}.", "Return this as JSON: {}.", "Convert to JSON: {}.", "Create JSON for {}.",
-                  "Extract as JSON: {}", "Give me JSON with {}", "Reply with a JSON object: {}"],
+                  "Extract as JSON: {}", "Give me JSON with {}", "Reply with a JSON object: {}", "Write {} as JSON.",
+                  "Make JSON from this: {}", "Turn {} into a JSON object.", "JSON with {}", "A JSON object with {}",
+                  "Output JSON: {}", "I need JSON: {}", "Format this as JSON: {}", "As JSON: {}",
+                  "Put this in JSON: {}"],
                  ["Please write a JSON object with {}.", "Turn this into JSON: {}.", "JSON object please: {}"])
     return Exchange(user.format(listed), _thought(keys), dump(value), "json", literal=True)
 
@@ -66,7 +69,10 @@ def from_sentence(d: Dice, s: Scene) -> Exchange:
     d.shuffle(keys)
     value = {key: value[key] for key in keys}
     user = d.say(["Extract {k} as JSON: {t}", "Reply in JSON with the keys {k}. {t}", "{t} Answer as JSON with {k}.",
-                  "Return JSON with {k} for this text: {t}", "Extract a JSON object with the keys {k}: {t}"],
+                  "Return JSON with {k} for this text: {t}", "Extract a JSON object with the keys {k}: {t}",
+                  "Give me the {k} as JSON. {t}", "{t} Give me JSON with {k}.",
+                  "Find {k} in this text and answer in JSON: {t}", "Parse this into JSON with the keys {k}: {t}",
+                  "{t} Return {k} in a JSON object."],
                  ["Please extract {k} as JSON: {t}", "{t} Write it as JSON with the keys {k}."])
     return Exchange(user.format(k=d.pick([", ", " and "]).join(keys), t=text), _thought(keys), dump(value), "json",
                     literal=True)
@@ -78,7 +84,8 @@ _TYPES = {"name": "string", "city": "string", "age": "integer", "job": "string",
 
 def _event(d: Dice) -> tuple[str, dict[str, Any]]:
     people = [d.name() for _ in range(d.randint(1, 3))]
-    what = d.pick([f"{d.pick(words.ADJECTIVES)} {d.pick(words.NOUNS)} fair", "science fair", "birthday party", "concert",
+    what = d.pick([f"{d.pick(words.ADJECTIVES)} {d.pick(words.NOUNS)} fair", "science fair", "birthday party",
+                   "concert",
                    f"{d.pseudo(2, 3)} meeting", "book club", "football game", f"{d.pick(words.FOODS)} party"])
     day = d.pick(words.DAYS) if d.chance(0.8) else d.pick(["today", "tomorrow"])
     verb = "is" if len(people) == 1 else "are"

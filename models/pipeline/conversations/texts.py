@@ -1,9 +1,11 @@
 """Copying words exactly, stories, poems, and longer texts to read."""
 
+# ruff: noqa: SIM905 (a word list reads better as a sentence)
+
 from . import words
 from .conversation import Exchange, Scene, Thought
-from .dice import Dice, cap, with_article
-from .filler import paragraph
+from .dice import Dice, cap, lower_first, with_article
+from .filler import paragraph, statement
 
 _TIMES = {2: "two", 3: "three", 4: "four", 5: "five", 10: "ten"}
 _SCRIPTS = [(0xC0, 0x17F), (0x391, 0x3C9), (0x410, 0x44F), (0x3041, 0x3090), (0x4E00, 0x4FFF), (0x1F600, 0x1F640)]
@@ -19,8 +21,15 @@ def _to_copy(d: Dice) -> str:
     shape = d.rng.random()
     if shape < 0.6:
         return d.phrase(1, 6)
-    if shape < 0.75:
+    if shape < 0.7:
         return cap(d.phrase(2, 12)) + d.pick([".", "!", "?"])
+    if shape < 0.78:
+        return d.pick([f"this is {with_article(d.word())}", "this is a test", f"it is {d.word()}",
+                       f"that is {d.phrase(1, 3)}",
+                       lower_first(statement(d)).rstrip("."), statement(d), f"the {d.word()} is {d.word()}",
+                       "I am a robot",
+                       f"I like {d.word()}", f"we are {d.phrase(1, 2)}", f"{d.word()} is {d.word()}",
+                       f"hello {d.word()}"])
     if shape < 0.85:
         return paragraph(d, d.randint(1, 3))
     if shape < 0.92:
@@ -43,7 +52,11 @@ def repeat(d: Dice, s: Scene) -> Exchange:
                   "Say the words {}", "Echo {}", "Reply with {}", "Print {}", "Copy this text: {}",
                   "Reply with exactly: {}", "Answer only with {}", "Type {}", "Output the following: {}",
                   "Say just {}", "Respond with the single line {}", "Return {}", "Say this: {}", "Reply only with {}",
-                  "Reply with the single word {}", "Repeat this word for word: {}", "Say exactly: {}"],
+                  "Reply with the single word {}", "Repeat this word for word: {}", "Say exactly: {}", "Write {}",
+                  "Write: {}", "Please write {}", "Say: {}", "Give me back {}", "Reply: {}", "Just say {}",
+                  "Only say {}", "Reply with just {}", "Answer with {}", "Respond with {}", "Repeat exactly: {}",
+                  "Display {}", "Write this text: {}", "Reply with the word {}", "Say the following: {}",
+                  "Echo back: {}"],
                  ["Please repeat after me: {}", "Say exactly this: {}", "Copy this: {}", "Please reply with {}",
                   "Repeat the following: {}"])
     shown = text if len(text) < 80 else f"the text that starts with {text[:20].rsplit(' ', 1)[0]}"
@@ -51,7 +64,7 @@ def repeat(d: Dice, s: Scene) -> Exchange:
     return Exchange(user.format(quote + text + quote), thought, text, "repeat", literal=True)
 
 
-_PLACES = "forest village castle garden valley town meadow island".split() + ["small house", "quiet lake"]
+_PLACES = [*"forest village castle garden valley town meadow island".split(), "small house", "quiet lake"]
 _THINGS = "map key lamp crown ring book coin drum kite bell seed stone".split()
 
 
@@ -74,16 +87,21 @@ def story(d: Dice, s: Scene) -> Exchange:
         user = d.say(["Tell me a story about a {a} called {n}.", "Write a story about a {a} named {n}.",
                       "Tell me a story about {n} the {a}."],
                      ["Can you tell me a story about a {a} called {n}?"]).format(a=animal, n=name)
-    thought = Thought("tell a story", "a request for a story", (f"The story is about {with_article(animal)} called {name}.",))
+    thought = Thought("tell a story", "a request for a story",
+                      (f"The story is about {with_article(animal)} called {name}.",))
     s.hero = (name, animal)
-    if d.chance(0.15):
+    if d.chance(0.2):
         count = d.pick(["one", "two", "three"])
-        user = user.rstrip(".?") + d.pick([f" in {count} sentence{'s' * (count != 'one')}.", ""])
-        if " in " in user[-20:]:
-            lines = [f"Once upon a time, {with_article(animal)} called {name} found a golden {thing} in the {place}.",
-                     f"{name} gave it back to its owner, and they became friends.",
-                     "That night, everyone slept well."]
-            return Exchange(user, thought, " ".join(lines[:["one", "two", "three"].index(count) + 1]), "short_story")
+        if " story" in user and d.chance(0.6):
+            where = next(w for w in (" bedtime story", " short story", " story") if w in user)
+            user = user.replace(" a" + where, where).replace(where, f" a {count}{d.pick('- ')}sentence{where}", 1)
+            user = user.replace("Write me a", "Write a").replace("Tell story", "Tell a story")
+        else:
+            user = user.rstrip(".?") + f" in {count} sentence{'s' * (count != 'one')}."
+        lines = [f"Once upon a time, {with_article(animal)} called {name} found a golden {thing} in the {place}.",
+                 f"{name} gave it back to its owner, and they became friends.",
+                 "That night, everyone slept well."]
+        return Exchange(user, thought, " ".join(lines[:["one", "two", "three"].index(count) + 1]), "short_story")
     middle = [f"One day, {name} found a {d.pick(words.ADJECTIVES)} {thing} under a tree.",
               f"{name} did not know what to do with the {thing}.",
               f"Then {name} met {with_article(friend)}.",

@@ -1,11 +1,13 @@
 """A tool as the data sees it, and the realistic tools."""
 
+# ruff: noqa: SIM905 (a word list reads better as a sentence)
+
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import results, words
+from . import results
 from .dice import Dice, cap
 from .structured import plain
 
@@ -34,7 +36,8 @@ def _described(d: Dice, schema: dict[str, Any], *descriptions: str) -> dict[str,
     return {**schema, "description": d.pick(descriptions)} if d.chance(0.6) else schema
 
 
-def _unit(d: Dice, required: list[str], properties: dict[str, Any], ask_suffix: list[str], arguments: Arguments) -> None:
+def _unit(d: Dice, required: list[str], properties: dict[str, Any], ask_suffix: list[str],
+          arguments: Arguments) -> None:
     """Fills an offered unit: as asked, or left out, or (if required) null or the first choice."""
     schema = properties.get("unit") or properties.get("units")
     key = "unit" if "unit" in properties else "units"
@@ -48,7 +51,8 @@ def _unit(d: Dice, required: list[str], properties: dict[str, Any], ask_suffix: 
 
 
 def weather(d: Dice) -> Tool:
-    name = d.pick(["get_weather"] * 4 + ["get_current_weather", "weather", "getWeather", "fetch_weather", "weather_lookup"])
+    name = d.pick(["get_weather"] * 4 + ["get_current_weather", "weather", "getWeather", "fetch_weather",
+                                         "weather_lookup"])
     key = d.pick(["location", "location", "location", "city", "city", "place"])
     properties = {key: _described(d, {"type": "string"}, "The city", "The city and state, e.g. San Francisco, CA",
                                   "City name", "City and country e.g. Bogotá, Colombia", "The location", "A place")}
@@ -69,7 +73,8 @@ def weather(d: Dice) -> Tool:
                       "Tell me the weather in {}", "What's the weather in {} today", "Is it raining in {}",
                       "How warm is it in {}", "Weather in {}", "Get the weather for {}", "Is it cold in {}",
                       "What is the weather like in {} right now", "Do I need an umbrella in {}",
-                      "What's the temperature in {}", "What is the weather like in {} today", "Check the weather in {}"],
+                      "What's the temperature in {}", "What is the weather like in {} today",
+                      "Check the weather in {}"],
                      ["How's the weather in {}", "What's the current weather in {}", "Can you check the weather in {}",
                       "Tell me what the weather is like in {}"]).format(place)
         _unit(d, required, properties, suffix, arguments)
@@ -114,8 +119,7 @@ _OPERATORS = {" plus ": " + ", " minus ": " - ", " times ": " * ", " divided by 
 
 def _expression(d: Dice) -> str:
     operators = ["+", "-", "*", "/"] if d.chance(0.6) else ["plus", "minus", "times", "divided by"]
-    text = f"{d.randint(1, 9999)} {d.pick(operators)} {d.randint(1, 999)}"
-    return text
+    return f"{d.randint(1, 9999)} {d.pick(operators)} {d.randint(1, 999)}"
 
 
 def _symbols(arguments: Arguments) -> Arguments:
@@ -127,7 +131,7 @@ def _symbols(arguments: Arguments) -> Arguments:
 
 
 def _path(d: Dice) -> str:
-    return d.pick(["", "", "src/", "docs/", d.pseudo(1, 2) + "/", "/tmp/"]) + d.pseudo(1, 2) + d.pick(
+    return d.pick(["", "", "src/", "docs/", d.pseudo(1, 2) + "/", "/tmp/"]) + d.pseudo(1, 2) + d.pick(  # noqa: S108
         [".txt", ".md", ".py", ".json", ".csv"])
 
 
@@ -186,7 +190,8 @@ SIMPLE = [
             "What does a share of {symbol} cost?"], ["What's the price of {symbol} stock?"]),
     Simple("timer", ["set_timer", "start_timer"], ["Set a timer", "Start a timer in minutes"],
            [("minutes", _INTEGER, lambda d: d.randint(1, 90))],
-           ["Set a timer for {minutes} minutes.", "Start a timer of {minutes} minutes", "Remind me in {minutes} minutes."],
+           ["Set a timer for {minutes} minutes.", "Start a timer of {minutes} minutes",
+            "Remind me in {minutes} minutes."],
            ["Can you set a timer for {minutes} minutes?"]),
     Simple("flight", ["book_flight", "find_flights"], ["Book a flight", "Find a flight between two cities"],
            [("origin", _STRING, Dice.city), ("destination", _STRING, Dice.city)],
@@ -198,14 +203,16 @@ SIMPLE = [
            ["Can you read {path}?", "Show me the file {path}."]),
     Simple("horoscope", ["get_horoscope"], ["Get today's horoscope for a sign"],
            [("sign", _STRING, lambda d: d.pick(_SIGNS))],
-           ["What is my horoscope? I am an {sign}.", "Tell me the horoscope for {sign}.", "What is my horoscope? I'm {sign}.",
+           ["What is my horoscope? I am an {sign}.", "Tell me the horoscope for {sign}.",
+            "What is my horoscope? I'm {sign}.",
             "What is the horoscope of {sign}?"], ["Give me the horoscope for {sign}."]),
     Simple("code", ["run_code", "python", "execute"], ["Run Python code", "Executes code"],
            [("code", _STRING, lambda d: f"print({d.randint(1, 99)} {d.pick('+-*')} {d.randint(1, 99)})")],
            ["Run {code}", "Execute {code}", "Run this code: {code}"], ["Please run {code}"]),
     Simple("shell", ["shell", "bash", "run_command", "terminal"], ["Run a shell command", "Runs a command"],
            [("command", _STRING, lambda d: d.pick([f"ls {_path(d)}", f"cat {_path(d)}", f"rm {_path(d)}", "ls -la",
-                                                   f"grep {d.pseudo()} {_path(d)}", f"echo {d.pseudo()}", "git status"]))],
+                                                   f"grep {d.pseudo()} {_path(d)}", f"echo {d.pseudo()}",
+                                                   "git status"]))],
            ["Run {command}", "Run the command {command}", "Execute `{command}`", "Run `{command}` in the shell."],
            ["Please run the command {command}", "Can you run `{command}`?"]),
     Simple("dice", ["roll", "roll_dice"], ["Roll dice", "Given an expression like 2d6, rolls the dice"],

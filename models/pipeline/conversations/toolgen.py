@@ -1,5 +1,7 @@
 """Made-up tools: random names, parameters of every JSON type, and requests that name the values."""
 
+# ruff: noqa: SIM905 (a word list reads better as a sentence)
+
 from collections.abc import Callable
 from typing import Any
 
@@ -97,7 +99,8 @@ class _Parameter:
         form = d.pick(self._forms)
         ambiguous = crowded and self.type == "string" and "@" not in plain(value) and "{k}" not in form
         if self.type not in ("array",) and (self._keyed or ambiguous or d.chance(0.25)):
-            form = d.pick(["with the {k} {v}", "with {k} {v}", "{k} {v}", "{k}: {v}", "{k} = {v}", "with the {k} '{v}'"])
+            form = d.pick(["with the {k} {v}", "with {k} {v}", "{k} {v}", "{k}: {v}", "{k} = {v}",
+                           "with the {k} '{v}'"])
         return value, form.format(k=self.name, v=join_and(value) if isinstance(value, list) else plain(value))
 
 
@@ -123,7 +126,8 @@ def made_up(d: Dice) -> Tool:
         said: list[tuple[str, str]] = []
         arguments: Arguments = {}
         given = [p for p in parameters
-                 if (p.name in required and not (p.nullable and d.chance(0.5))) or (p.name not in required and d.chance(0.5))]
+                 if (p.name in required and not (p.nullable and d.chance(0.5)))
+                 or (p.name not in required and d.chance(0.5))]
         for p in parameters:
             if p in given:
                 if p.enum and p.name in required and d.chance(0.1):
@@ -135,9 +139,11 @@ def made_up(d: Dice) -> Tool:
                 arguments[p.name] = None
         d.shuffle(said)
         details = " " + d.pick([" ", ", ", " and "]).join(w for _, w in said) if said else ""
-        text = d.say(["{v} {r} {n}{x}.", "Please {v} {r} {n}{x}.", "Can you {v} {r} {n}{x}?", "I want to {v} {r} {n}{x}.",
+        text = d.say(["{v} {r} {n}{x}.", "Please {v} {r} {n}{x}.", "Can you {v} {r} {n}{x}?",
+                      "I want to {v} {r} {n}{x}.",
                       "I need you to {v} {r} {n}{x}.", "Could you {v} {r} {n}{x}?", "{v} {r} {n}{x}"],
-                     ["Would you {v} {r} {n}{x}?", "Please can you {v} {r} {n}{x}?", "I would like you to {v} {r} {n}{x}."])
+                     ["Would you {v} {r} {n}{x}?", "Please can you {v} {r} {n}{x}?",
+                      "I would like you to {v} {r} {n}{x}."])
         if not opaque and d.chance(0.08):
             text = "Use {f}{x}." if said else "Call {f}."
         return cap(text.format(v=verb, r=d.pick(["the", "a", "my", "the"]), n=noun, x=details, f=name)), arguments

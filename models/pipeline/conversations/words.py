@@ -1,5 +1,7 @@
 """The word lists of the data. All of it is everyday vocabulary, written for this project."""
 
+# ruff: noqa: SIM905 (a word list reads better as a sentence)
+
 NAMES = """Alice Bob Carol David Emma Frank Grace Henry Ivy Jack Kate Liam Mia Noah Olivia Paul Quinn Rosa Sam Tina Uma
 Victor Wendy Xavier Yara Zoe Anna Ben Chloe Dan Ella Finn Gina Hugo Iris Jonas Karen Leo Maria Nina Oscar Petra Rahul
 Sara Tom Ursula Vera Walter Yuki Zane Aisha Bruno Clara Diego Elena Felix Greta Hassan Ines Julia Kofi Lena Marco Nadia
@@ -32,7 +34,24 @@ JOBS = """teacher doctor baker pilot farmer painter nurse lawyer writer engineer
 plumber""".split()
 HOBBIES = "chess painting swimming cooking hiking reading dancing fishing running singing gardening cycling".split()
 FUNCTION_WORDS = "the a is it this that we you and or in on with for to of my not very hello yes good ok".split()
-COMMON = [NOUNS, NOUNS, ANIMALS, FOODS, COLOURS, ADJECTIVES, HOBBIES, JOBS, FUNCTION_WORDS]
+EVERYDAY = """double bubble bath recursion programming function python simple science quantum physics computer internet
+question answer morning evening summer winter spring autumn weather thunder lightning mountain valley ocean beach sand
+people person child mother father brother sister family friend teacher school student university library hospital doctor
+market money business company office worker manager engineer software hardware network server client database memory
+language english french german spanish italian russian chinese japanese translate sentence paragraph chapter story poem
+music guitar piano violin concert theatre cinema picture painting colour shape circle square triangle number hundred
+thousand million minute second hour week month year yesterday today tomorrow always never sometimes often usually
+beautiful wonderful strange terrible important different similar possible impossible difficult easy quick slow heavy
+light strong weak young ancient modern future history culture country government president minister election law police
+think know understand believe remember forget learn teach write read speak listen watch walk run jump swim drive travel
+build break open close start stop begin finish continue create destroy change improve develop design describe explain
+breakfast lunch dinner kitchen table spoon knife fork plate glass water juice coffee sugar butter vegetable potato
+tomato onion carrot
+strawberry orange lemon cherry kitchen bedroom bathroom floor ceiling window door street road bridge tower
+airport station train bicycle vehicle engine wheel machine robot planet universe galaxy energy power electricity oxygen
+javascript typescript kubernetes docker semicolon variable boolean integer string object array async token tokenizer
+the a is it this that we you and or in on with for to of my not very there here what when where why how""".split()
+COMMON = [EVERYDAY, EVERYDAY, NOUNS, ANIMALS, FOODS, COLOURS, ADJECTIVES, HOBBIES, JOBS, FUNCTION_WORDS]
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
@@ -51,7 +70,8 @@ LISTS = {
     "five senses": "sight hearing smell taste touch".split(),
     "oceans": "Atlantic Pacific Indian Arctic Southern".split(),
 }
-PLAIN_LISTS = {"colors": COLOURS, "colours": COLOURS, "animals": ANIMALS, "fruits": "apple banana mango pear plum cherry \
+PLAIN_LISTS = {"colors": COLOURS, "colours": COLOURS, "animals": ANIMALS,
+               "fruits": "apple banana mango pear plum cherry \
 peach grape lemon orange".split(), "foods": FOODS, "numbers": "1 2 3 4 5 6 7 8 9 10".split(), "hobbies": HOBBIES,
                "jobs": JOBS, "capital cities": "Paris Berlin Rome Madrid Tokyo London Lisbon Athens Cairo Lima".split(),
                "countries": "France Germany Italy Spain Japan England Portugal Greece Egypt Peru".split()}

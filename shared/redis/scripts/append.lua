@@ -2,7 +2,7 @@
 -- The log holds every event from 0, so its length is the next sequence number: a call that is repeated because its
 -- answer was lost appends nothing twice, and a hole cannot be made.
 -- KEYS: lease, events, record
--- ARGV: token, channel, sequence number of the first event, event, event ...
+-- ARGV: token, channel, sequence number of the first event, then for each event: the event, the progress it stands for
 -- Returns 0 when the lease is lost, 1 when done, 2 when done and the response is to be cancelled (or was deleted).
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local record = redis.call('HMGET', KEYS[3], 'status', 'cancel')
@@ -10,8 +10,17 @@ if not record[1] then return 2 end
 local length = redis.call('XLEN', KEYS[2])
 local first = tonumber(ARGV[3])
 if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[3]) end
-for i = 4 + length - first, #ARGV do
-  redis.call('XADD', KEYS[2], (first + i - 4) .. '-1', 'e', ARGV[i])
+local published = {ARGV[3]}
+for i = 4, #ARGV, 2 do
+  local number = first + (i - 4) / 2
+  published[#published + 1] = ARGV[i]
+  if number >= length then
+    if ARGV[i + 1] == '' then
+      redis.call('XADD', KEYS[2], number .. '-1', 'e', ARGV[i])
+    else
+      redis.call('XADD', KEYS[2], number .. '-1', 'e', ARGV[i], 'p', ARGV[i + 1])
+    end
+  end
 end
-redis.call('PUBLISH', ARGV[2], table.concat(ARGV, '\n', 3))
+redis.call('PUBLISH', ARGV[2], table.concat(published, '\n'))
 return record[2] and 2 or 1

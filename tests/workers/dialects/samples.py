@@ -6,6 +6,7 @@ Written after the model cards and templates; `said` is what a parser has to make
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from shared.schema.tools import CustomTool, FunctionTool, NamespaceTool
@@ -66,7 +67,12 @@ class Sample:
 
     @property
     def dialect(self) -> Dialect:
-        return detect((TEMPLATES / f"{self.template}.jinja").read_text())
+        return dialect_of(self.template)
+
+
+@cache
+def dialect_of(template: str) -> Dialect:
+    return detect((TEMPLATES / f"{template}.jinja").read_text())
 
 
 def items(pieces: list[Piece]) -> tuple[tuple[str, ...], ...]:

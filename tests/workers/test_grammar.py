@@ -1,0 +1,273 @@
+"""The constraint on llguidance: what it lets through, what it forces, when it gives up, and what it shares."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import re
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llguidance import LLMatcher
+
+from shared.grammar import Unsupported
+from shared.schema.tools import AllowedTools, CustomChoice, CustomTool, FunctionChoice, FunctionTool, GrammarFormat
+from tests.workers.dialects.samples import TOOLS, WEATHER, dialect_of
+from tests.workers.dialects.walks import END, vocabulary, walk
+from workers.dialects.base import Opening
+from workers.dialects.toolbox import Toolbox
+from workers.grammar.builder import GrammarError
+from workers.grammar.constraint import ConstraintBroken, OutputConstraint
+from workers.grammar.grammars import Demand, Grammars, demand
+from workers.grammar.quoted import quoted_lark, quoted_regex
+
+QWEN3 = dialect_of("Qwen-Qwen3-0.6B")
+HARMONY = dialect_of("openai-gpt-oss-120b")
+CLOSED = "<think>\n\n</think>\n\n"
+VOCABULARY = vocabulary(["<think>", "</think>", "<tool_call>", "</tool_call>"])
+GRAMMARS = Grammars(VOCABULARY)
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "ok": {"type": "boolean"}},
+    "required": ["name", "ok"],
+    "additionalProperties": False,
+}
+
+
+def constraint(demanded: Demand, tail: str = CLOSED, **more: int) -> OutputConstraint:
+    made = GRAMMARS.constraint(QWEN3, demanded, tail, **more)  # type: ignore[arg-type]
+    assert made is not None
+    return made
+
+
+def mask(made: OutputConstraint) -> set[int]:
+    rows = np.zeros((1, (VOCABULARY.tokenizer.vocab_size + 31) // 32), np.int32)
+    OutputConstraint.fill_masks([made], rows)
+    return set(np.flatnonzero(np.unpackbits(rows[0].view(np.uint8), bitorder="little")).tolist())
+
+
+def write(made: OutputConstraint, text: str) -> None:
+    for token in VOCABULARY.tokenize(text):
+        made.accept(token)
+
+
+def test_what_has_no_choice_is_forced() -> None:
+    made = constraint(demand(Toolbox(), format=SCHEMA))
+    write(made, "{")
+    forced = VOCABULARY.tokenizer.decode_str(list(made.forced_tokens()))
+    assert '{"name": "'.startswith("{" + forced)
+    assert len(forced) >= 5
+
+
+def test_a_complete_answer_is_finished() -> None:
+    made = constraint(demand(Toolbox(), format=SCHEMA))
+    write(made, '{"name": "x", "ok": true')
+    assert not made.finished
+    write(made, "}")
+    assert made.finished
+
+
+def test_a_token_outside_the_grammar_breaks_only_its_own_generation() -> None:
+    made, other = constraint(demand(Toolbox(), format=SCHEMA)), constraint(demand(Toolbox(), format=SCHEMA))
+    with pytest.raises(ConstraintBroken):
+        write(made, "No.")
+    write(other, '{"name": "x", "ok": true}')
+    rows = np.zeros((2, (VOCABULARY.tokenizer.vocab_size + 31) // 32), np.int32)
+    OutputConstraint.fill_masks([made, other], rows)
+    with pytest.raises(ConstraintBroken):
+        _ = made.finished
+    assert other.finished
+
+
+def test_masks_of_many_constraints_are_each_their_own() -> None:
+    fresh, inside = constraint(demand(Toolbox(), format=SCHEMA)), constraint(demand(TOOLS))
+    free = OutputConstraint()
+    write(inside, "Hello")
+    rows = np.zeros((3, (VOCABULARY.tokenizer.vocab_size + 31) // 32), np.int32)
+    OutputConstraint.fill_masks([inside, fresh, free], rows)
+    counts = [int(np.unpackbits(row.view(np.uint8)).sum()) for row in rows]
+    assert counts[1] < 5 < counts[0] < counts[2]
+
+
+def test_free_text_cannot_spell_a_trigger_that_is_a_token() -> None:
+    made = constraint(demand(TOOLS))
+    write(made, "see <tool_call")
+    assert ord(">") not in mask(made)
+
+
+def test_an_answer_may_end_in_the_middle_of_free_text_but_not_of_a_call() -> None:
+    made = constraint(demand(TOOLS))
+    write(made, "Hello")
+    assert VOCABULARY.special[END] in mask(made)
+    write(made, '<tool_call>\n{"name": "')
+    assert VOCABULARY.special[END] not in mask(made)
+
+
+def test_equal_requests_share_one_compiled_grammar() -> None:
+    grammars = Grammars(VOCABULARY)
+    for _ in range(3):
+        assert grammars.constraint(QWEN3, demand(Toolbox([WEATHER])), CLOSED)
+    assert len(grammars._compiled) == 1
+    for number in range(200):
+        tool = FunctionTool(name=f"tool_{number}", parameters={"type": "object"})
+        grammars.constraint(QWEN3, demand(Toolbox([tool])), CLOSED)
+    assert len(grammars._compiled) <= 64
+
+
+def test_a_shared_grammar_is_not_moved_by_its_users() -> None:
+    one, two = constraint(demand(Toolbox(), format=SCHEMA)), constraint(demand(Toolbox(), format=SCHEMA))
+    write(one, '{"name": ')
+    assert mask(two) == mask(constraint(demand(Toolbox(), format=SCHEMA)))
+
+
+def test_nothing_is_demanded_of_free_text() -> None:
+    assert GRAMMARS.constraint(QWEN3, demand(Toolbox()), "") is None
+    assert GRAMMARS.constraint(QWEN3, demand(TOOLS, "none"), "") is None
+
+
+def test_tool_choice() -> None:
+    assert demand(TOOLS, "required").must_call
+    assert not demand(TOOLS, "auto").must_call
+    assert [tool.name for tool in demand(TOOLS, FunctionChoice(name="now")).tools] == ["now"]
+    assert [tool.name for tool in demand(TOOLS, CustomChoice(name="apply_patch")).tools] == ["apply_patch"]
+    allowed = demand(TOOLS, AllowedTools(mode="auto", tools=[{"type": "function", "name": "now"}]))
+    assert ([tool.name for tool in allowed.tools], allowed.must_call) == (["now"], False)
+
+
+def test_thinking_is_closed_when_its_budget_is_used() -> None:
+    made = constraint(demand(TOOLS), "<think>\n", thinking_tokens=20)
+    write(made, "abcdefghijklmnopqrs")
+    assert not made.forced_tokens()
+    write(made, "tu")
+    assert not made.forced_tokens()  # a little longer, for the end of the line
+    write(made, "\n")
+    forced = list(made.forced_tokens())
+    assert VOCABULARY.tokenizer.decode_str(forced).endswith("\n</think>\n\n")
+    for token in forced:
+        made.accept(token)
+    assert not made.forced_tokens()
+    write(made, 'Yes.<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>')
+
+
+def test_thinking_without_line_breaks_is_closed_all_the_same() -> None:
+    made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=16)
+    used = 0
+    while not made.forced_tokens():
+        write(made, "a")
+        used += 1
+    assert 16 <= used <= 18
+
+
+def test_no_budget_at_all_closes_thinking_at_once() -> None:
+    made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=0)
+    assert VOCABULARY.special["</think>"] in made.forced_tokens()
+
+
+def test_thinking_that_ends_by_itself_is_left_alone() -> None:
+    made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=10)
+    write(made, "short</think>")
+    for _ in range(50):
+        write(made, "long answer")
+        assert not made.forced_tokens()
+
+
+def test_the_model_may_not_analyse_where_no_reasoning_is_wanted() -> None:
+    known = Grammars(vocabulary(["<|channel|>", "<|message|>", "<|end|>", "<|start|>"]))
+    made = known.constraint(HARMONY, demand(TOOLS), "<|start|>assistant", may_reason=False)
+    assert made is not None
+    made.accept(known.vocabulary.special["<|channel|>"])
+    with pytest.raises(ConstraintBroken):
+        made.accept(ord("a"))
+
+
+def test_a_schema_that_only_the_tool_s_strictness_needs() -> None:
+    odd = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
+    loose = Toolbox([FunctionTool(name="loose", parameters=odd, strict=False)])
+    assert GRAMMARS.constraint(QWEN3, demand(loose), CLOSED)
+    strict = Toolbox([FunctionTool(name="strict", parameters=odd)])
+    with pytest.raises(GrammarError, match="uniqueItems"):
+        GRAMMARS.constraint(QWEN3, demand(strict), CLOSED)
+
+
+def test_a_grammar_that_costs_too_much_fails_alone_and_soon() -> None:
+    tool = CustomTool(name="x", format=GrammarFormat(syntax="regex", definition="((a|b)*a(a|b){900}){40}"))
+    started = time.monotonic()
+    with contextlib.suppress(GrammarError, ConstraintBroken):
+        made = constraint(demand(Toolbox([tool]), "required"))
+        for seed in range(100):
+            walk(made, VOCABULARY, random.Random(seed))
+    assert time.monotonic() - started < 20
+
+
+def test_deep_nesting_is_possible_where_a_schema_is_recursive() -> None:
+    tree = {
+        "$defs": {"t": {"type": "array", "items": {"$ref": "#/$defs/t"}}},
+        "type": "object",
+        "properties": {"t": {"$ref": "#/$defs/t"}},
+        "required": ["t"],
+        "additionalProperties": False,
+    }
+    made = constraint(demand(Toolbox(), format=tree))
+    write(made, '{"t": ' + "[" * 200 + "]" * 200 + "}")
+    assert made.finished
+
+
+def test_every_opening_has_a_grammar() -> None:
+    for opening in Opening:
+        assert GRAMMARS.matcher(GRAMMARS.grammar(QWEN3, demand(TOOLS, format=SCHEMA), opening))
+
+
+REGEXES = [
+    r"[a-z]+",
+    r'"[^"]*"',
+    r"(\\|/)+",
+    r"\d{2}:\d{2}",
+    r"[^a]b",
+    r"(?s:.)x",
+    r".\n.",
+    r"[\"\\\n]é?",
+    r"\w+\s\w+",
+    r"(?i:ab)c",
+    r"a|b|(c\td)",
+    r"\x22\u0041",
+]
+
+
+@pytest.mark.parametrize("regex", REGEXES)
+def test_a_regex_inside_a_json_string_means_the_same(regex: str) -> None:
+    known = vocabulary()
+    matcher = LLMatcher(
+        known.tokenizer,
+        LLMatcher.grammar_from_lark(f'start: "\\"" T "\\""\nT: /{quoted_regex(regex).replace("/", chr(92) + "/")}/'),
+    )
+    assert not matcher.is_error(), matcher.get_error()
+    for seed in range(20):
+        written = walk(OutputConstraint(matcher.deep_copy()), known, random.Random(seed), 60)
+        if written is not None and "\ufffd" not in written:
+            assert re.fullmatch(regex, json.loads(written)), written
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(REGEXES), st.data())
+def test_every_text_of_a_regex_is_possible_inside_a_json_string(regex: str, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(regex, fullmatch=True))
+    if any(ord(char) < 32 and char not in "\n\r\t\b\f" for char in text) or "\x7f" in text or not text.isascii():
+        return  # control characters without a short escape are left out, and Python's classes are wider
+    known = vocabulary()
+    matcher = LLMatcher(
+        known.tokenizer,
+        LLMatcher.grammar_from_lark(f'start: "\\"" T "\\""\nT: /{quoted_regex(regex).replace("/", chr(92) + "/")}/'),
+    )
+    assert matcher.consume_tokens(known.tokenize(json.dumps(text))), (text, matcher.get_error())
+
+
+@pytest.mark.parametrize(
+    "definition", ['start: "a"\n%import python.X', "start: ~A\nA: /x/", "start: @other", "start: <|end|>"]
+)
+def test_what_cannot_be_quoted_is_said(definition: str) -> None:
+    with pytest.raises(Unsupported):
+        quoted_lark(definition)

@@ -1,0 +1,174 @@
+"""From items to prompts: what the assistant did becomes messages the template can show."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.schema.content import InputText, OutputText, ReasoningText
+from shared.schema.items import (
+    CustomToolCall,
+    CustomToolCallOutput,
+    FunctionCall,
+    FunctionCallOutput,
+    Message,
+    Reasoning,
+)
+from tests.workers.dialects.samples import ISSUES, PATCH, TEMPLATES, WEATHER
+from workers.dialects.toolbox import Toolbox
+from workers.engine.scripted import ScriptedEngine
+from workers.prompt import Prompter, to_messages
+from workers.template import TemplateError
+
+TOOLS = Toolbox([WEATHER, PATCH, ISSUES])
+
+
+def user(text: str, role: str = "user") -> Message:
+    return Message(id="msg_u", role=role, content=[InputText(text=text)])  # type: ignore[arg-type]
+
+
+def said(text: str) -> Message:
+    return Message(id="msg_a", role="assistant", content=[OutputText(text=text)])
+
+
+def thought(text: str) -> Reasoning:
+    return Reasoning(id="rs", content=[ReasoningText(text=text)])
+
+
+def called(call_id: str, name: str = "get_weather", arguments: str = '{"city": "Oslo"}', **more: str) -> FunctionCall:
+    return FunctionCall(id="fc", call_id=call_id, name=name, arguments=arguments, **more)
+
+
+def gave(call_id: str, output: str | list[InputText] = "rain") -> FunctionCallOutput:
+    return FunctionCallOutput(id="fo", call_id=call_id, output=output)
+
+
+def prompter(template: str) -> Prompter:
+    return Prompter(ScriptedEngine(chat_template=(TEMPLATES / f"{template}.jinja").read_text()))
+
+
+def test_parallel_calls_and_the_words_before_them_are_one_message() -> None:
+    items = [
+        user("Hi"),
+        thought("Hm."),
+        said("Look."),
+        called("a"),
+        called("b"),
+        gave("a"),
+        gave("b", "sun"),
+        said("Ok."),
+    ]
+    messages = to_messages("Be nice.", items, TOOLS)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool", "tool", "assistant"]
+    assert messages[2]["content"] == "Look."
+    assert messages[2]["reasoning_content"] == "Hm."
+    assert [call["id"] for call in messages[2]["tool_calls"]] == ["a", "b"]
+    assert messages[2]["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": {"city": "Oslo"}}
+    assert messages[3] == {"role": "tool", "tool_call_id": "a", "name": "get_weather", "content": "rain"}
+
+
+def test_reasoning_before_each_call_stays_with_it() -> None:
+    items = [user("Hi"), thought("One."), called("a"), gave("a"), thought("Two."), called("b"), gave("b")]
+    messages = to_messages(None, items, TOOLS)
+    assert [message.get("reasoning_content") for message in messages if message["role"] == "assistant"] == [
+        "One.",
+        "Two.",
+    ]
+
+
+def test_custom_and_namespaced_calls_go_back_under_the_names_the_model_knows() -> None:
+    items = [
+        user("Hi"),
+        CustomToolCall(id="c", call_id="a", name="apply_patch", input='*** "x"\n'),
+        called("b", "search", "{}", namespace="github"),
+        CustomToolCallOutput(id="o", call_id="a", output=[InputText(text="one"), InputText(text="two")]),
+        gave("b"),
+    ]
+    messages = to_messages(None, items, TOOLS)
+    functions = [call["function"] for call in messages[1]["tool_calls"]]
+    assert functions == [
+        {"name": "apply_patch", "arguments": {"input": '*** "x"\n'}},
+        {"name": "github__search", "arguments": {}},
+    ]
+    assert messages[2]["content"] == "one\ntwo"
+    assert messages[3]["name"] == "github__search"
+
+
+def test_arguments_that_are_no_object_are_kept() -> None:
+    messages = to_messages(None, [user("Hi"), called("a", arguments="nonsense")], TOOLS)
+    assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"input": "nonsense"}
+
+
+def test_leading_system_messages_are_one_and_later_ones_stay_visible() -> None:
+    items = [
+        user("First.", "system"),
+        user("Second.", "developer"),
+        user("Hi"),
+        said("Yo"),
+        user("Third.", "system"),
+        user("Bye"),
+    ]
+    for template in ("Qwen-Qwen3-0.6B", "Qwen3.5-4B", "openai-gpt-oss-120b", "google-gemma-2-2b-it"):
+        prompt = prompter(template).write("Zeroth.", items, None)
+        for words in ("Zeroth.", "First.", "Second.", "Third.", "Bye"):
+            assert words in prompt.text
+
+
+def test_mistral_is_given_ids_of_nine_characters() -> None:
+    items = [user("Hi"), called("call_abcdefghijkl"), gave("call_abcdefghijkl")]
+    text = prompter("Mistral-Small-3.2-24B-Instruct-2506").write(None, items, None, TOOLS).text
+    call_id = text.split("[CALL_ID]")[1].split("[ARGS]")[0]
+    assert len(call_id) == 9
+    assert call_id.isalnum()
+    assert f"[TOOL_RESULTS]{call_id}[TOOL_CONTENT]rain" in text
+
+
+def test_kimi_counts_calls_through_the_conversation() -> None:
+    items = [user("Hi"), called("x"), gave("x"), called("y"), gave("y")]
+    text = prompter("Kimi-K2-Instruct").write(None, items, None, TOOLS).text
+    assert "functions.get_weather:0<" in text
+    assert "## Return of functions.get_weather:1" in text
+
+
+def test_a_harmony_preamble_keeps_its_channel() -> None:
+    items = [user("Hi"), thought("Hm."), said("Look."), called("a"), gave("a")]
+    text = prompter("openai-gpt-oss-120b").write(None, items, "low", TOOLS).text
+    assert (
+        "<|start|>assistant<|channel|>analysis<|message|>Hm.<|end|>"
+        "<|start|>assistant<|channel|>commentary<|message|>Look.<|end|>"
+        "<|start|>assistant to=functions.get_weather<|channel|>commentary json<|message|>"
+    ) in text
+    assert "Reasoning: low" in text
+
+
+def test_older_reasoning_is_dropped_as_the_template_does_it() -> None:
+    items = [user("Hi"), thought("Old."), said("Yo"), user("Go"), thought("New."), called("a"), gave("a")]
+    for template in ("Qwen-Qwen3-0.6B", "GLM-4.6", "openai-gpt-oss-120b", "MiniMax-M2", "Qwen3.5-4B"):
+        text = prompter(template).write(None, items, "high", TOOLS).text
+        assert "New." in text, template
+        assert "Old." not in text, template
+
+
+def test_tools_are_told_where_the_template_does_not() -> None:
+    for template in ("google-gemma-2-2b-it", "microsoft-Phi-3.5-mini-instruct", "deepseek-ai-DeepSeek-V3.1"):
+        text = prompter(template).write(None, [user("Hi")], None, TOOLS).text
+        assert "get_weather" in text
+        assert "github__search" in text
+
+
+def test_a_model_without_a_template_is_refused() -> None:
+    with pytest.raises(TemplateError, match="no chat template"):
+        Prompter(ScriptedEngine(chat_template=None))
+
+
+def test_a_template_that_cannot_show_a_message_is_refused() -> None:
+    with pytest.raises(TemplateError, match="refuses a plain message: never"):
+        Prompter(ScriptedEngine(chat_template="{{ raise_exception('never') }}"))
+
+
+def test_names_of_tools_come_back() -> None:
+    toolbox = Toolbox([ISSUES, WEATHER.__class__(name="github__search")])
+    assert [tool.name for tool in toolbox] == ["github__search", "github__search_"]
+    flat = toolbox.get("github__search")
+    assert flat is not None
+    assert (flat.namespace, flat.tool.name) == ("github", "search")
+    assert toolbox.name_of("github__search", None) == "github__search_"

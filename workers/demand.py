@@ -1,0 +1,81 @@
+"""What a response asks of its output: the tools that may be called, the format of the answer, the time to think."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from shared.redis.records import Generation
+from shared.schema.request import JsonObjectFormat, JsonSchemaFormat
+from shared.schema.response import Response
+from shared.settings import Settings
+from workers.dialects.base import Opening
+from workers.dialects.toolbox import Toolbox
+from workers.grammar.constraint import OutputConstraint
+from workers.grammar.grammars import Demand, demand
+from workers.models import LoadedModel
+from workers.prompt import Prompt
+
+
+def demand_of(response: Response, tools: Toolbox) -> Demand:
+    """The request's tools, `tool_choice`, `parallel_tool_calls`, `max_tool_calls` and `text.format` in one."""
+    return demand(
+        tools,
+        response.tool_choice,
+        parallel=response.parallel_tool_calls,
+        max_calls=response.max_tool_calls,
+        format=_schema(response),
+    )
+
+
+async def constraint_for(
+    model: LoadedModel,
+    asked: Demand,
+    generation: Generation,
+    settings: Settings,
+    prompt: Prompt,
+    done: Sequence[int],
+) -> OutputConstraint | None:
+    """What the output is held to, with the tokens that a lost worker had generated behind it; None where it is free.
+
+    Raises GrammarError.
+    """
+    opening, may_reason = model.prompter.dialect.opening(prompt.text), generation.effort != "none"
+    thinking = None
+    if model.prompter.needs_budget and opening is not Opening.ANSWER:
+        thinking = thinking_tokens(generation.effort, settings)
+    if not asked.needs_grammar and thinking is None and (may_reason or opening is not Opening.MAY_REASON):
+        return None
+    grammars = await model.grammars()
+    constraint = await asyncio.to_thread(
+        grammars.constraint,
+        model.prompter.dialect,
+        asked,
+        prompt.text,
+        may_reason=may_reason,
+        thinking_tokens=thinking,
+    )
+    if constraint is not None:
+        for token in done:
+            constraint.accept(token)
+    return constraint
+
+
+def thinking_tokens(effort: str | None, settings: Settings) -> int | None:
+    """How many tokens a model may think whose template does not know efforts; None: as many as it likes."""
+    budgets = {
+        "none": 0,
+        "minimal": settings.thinking_tokens_minimal,
+        "low": settings.thinking_tokens_low,
+        "medium": settings.thinking_tokens_medium,
+        "high": settings.thinking_tokens_high,
+    }
+    return budgets.get(effort) if effort else None
+
+
+def _schema(response: Response) -> dict[str, Any] | None:
+    chosen = response.text.format
+    if isinstance(chosen, JsonSchemaFormat):
+        return chosen.schema
+    return {} if isinstance(chosen, JsonObjectFormat) else None

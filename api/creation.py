@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
+from api.finishing import to_its_end
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
 from api.references import resolve
@@ -137,8 +138,10 @@ class Creation:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
         conversation = draft.record.response.conversation
         with refusals(conversation.id if conversation else "", param="conversation"):
-            outcome = await records.create(
-                self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+            outcome = await to_its_end(
+                records.create(
+                    self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+                )
             )
         match outcome:
             case AncestorGone(response_id=gone):

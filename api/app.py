@@ -8,6 +8,7 @@ import uvloop
 from aiohttp import web
 
 from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
+from api.cors import Cors
 from api.creation import Creation
 from api.fleet import Fleet
 from api.middleware import add_request_id, envelope, request_id
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> web.Application:
     app[SOCKETS] = set()
     app.on_shutdown.append(websocket.retire_sockets)
     app.on_response_prepare.append(add_request_id)
+    Cors(settings.cors_origins).install(app)
     app.cleanup_ctx.append(_connect)
     for module in (health, models, responses, conversations, websocket):
         app.add_routes(module.routes)

@@ -17,6 +17,7 @@ from api.errors import ApiError, unavailable
 from api.finishing import to_its_end
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
+from api.limits import check_limits, check_nesting
 from api.references import resolve
 from api.tools import read_choice, read_format, read_tools
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
@@ -107,7 +108,7 @@ class Creation:
         size = text_bytes(items) + chain.bytes
         items = [*chain.inherited, *items]
         await self._check_size(request, items, chain, card, size, owner, offer)
-        response = self._response(request, response_id, offer)
+        response = self._response(request, response_id, card, offer)
         record = Record(
             response=response,
             generation=self._generation(request, card),
@@ -175,11 +176,14 @@ class Creation:
         return Offer(tools, read_choice(request, tools), read_format(request))
 
     async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
+        check_limits(request, self._settings)
         reader = ItemReader(response_id, owner, self.sealer, self._settings.max_input_items)
         return await resolve(self._redis, reader.read(request), owner)
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
+        for position, item in enumerate(raw[:most]):
+            check_nesting(item, f"{where}[{position}]", self._settings)
         reader = ItemReader(new_id("resp"), owner, self.sealer, most)
         return await resolve(self._redis, reader.read_list(raw, where), owner, where)
 
@@ -265,7 +269,7 @@ class Creation:
         require_sealer(self.sealer, "context_management")
         return request.context_management[0].compact_threshold
 
-    def _response(self, request: CreateResponse, response_id: str, offer: Offer) -> Response:
+    def _response(self, request: CreateResponse, response_id: str, card: ModelCard, offer: Offer) -> Response:
         settings, reasoning = self._settings, request.reasoning
         return Response(
             id=response_id,
@@ -276,7 +280,7 @@ class Creation:
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,
-            model=request.model or settings.default_model,
+            model=card.id if "@" in (request.model or "") else card.key,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             previous_response_id=request.previous_response_id,
             prompt_cache_key=request.prompt_cache_key,

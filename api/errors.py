@@ -9,6 +9,8 @@ from aiohttp import web
 
 from shared.schema.error import ErrorBody, ErrorDetail
 
+SHOWN = 100  # characters of a value that an error repeats
+
 
 class ApiError(Exception):
     """A refusal. `param` is where (a path such as `input[0].content`), the message says what would be right."""
@@ -37,8 +39,13 @@ class ApiError(Exception):
         )
 
 
+def shown(value: str) -> str:
+    """A value as an error repeats it: not longer than a line."""
+    return value if len(value) <= SHOWN else value[:SHOWN] + "…"
+
+
 def response_not_found(response_id: str) -> ApiError:
-    return ApiError(404, f"Response with id '{response_id}' not found.", param="id", code="response_not_found")
+    return ApiError(404, f"Response with id '{shown(response_id)}' not found.", param="id", code="response_not_found")
 
 
 def unavailable(message: str, *, code: str = "service_unavailable", retry_after: int = 2) -> ApiError:

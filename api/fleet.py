@@ -8,13 +8,15 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.errors import ApiError, unavailable
+from api.errors import ApiError, shown, unavailable
 from shared.redis import registry
 from shared.schema.models import Model, ModelCard
+from shared.similar import closest
 
 log = structlog.get_logger()
 
 REFRESH_SECONDS = 1.0
+LISTED_IN_ERRORS = 10  # names
 
 
 class Fleet:
@@ -51,7 +53,8 @@ class Fleet:
         return self._workers
 
     async def resolve(self, name: str | None) -> ModelCard:
-        """The variant a request's `model` means. Raises ApiError: 404 naming what there is, 503 without workers."""
+        """The variant a request's `model` means: a key (then its default), a variant, or either without the publisher
+        if only one model is called so. Raises ApiError: 404 naming what there is, 503 without workers."""
         name = name or self._default
         card = self._find(name)
         if card is None:
@@ -60,9 +63,7 @@ class Fleet:
         if card is None and not self._workers:
             raise unavailable("No worker is running. Start one with `llamarelay worker`.", code="no_worker")
         if card is None:
-            available = ", ".join(model.id for model in self.models()) or "none"
-            message = f"The model '{name}' does not exist here. Available: {available}."
-            raise ApiError(404, message, param="model", code="model_not_found")
+            raise self.not_found(name)
         if card.state == "unavailable":
             raise unavailable(f"The model '{card.id}' cannot be loaded: {card.reason}", code="model_unavailable")
         return card
@@ -75,8 +76,25 @@ class Fleet:
             model.variants.append(card.id)
         return list(models.values())
 
+    def not_found(self, name: str) -> ApiError:
+        """The 404 for a name that means no model, or several; it lists close matches first."""
+        key, label = _split(name)
+        called = self._called(key)
+        if len(called) > 1:
+            reason, available = f"Several models are called '{shown(name)}'", called
+        elif called and label is not None:
+            variants = [card.id for card in self._cards if card.key == called[0]]
+            reason, available = f"The model '{called[0]}' has no variant '{shown(label)}' here", variants
+        else:
+            keys = dict.fromkeys(card.key for card in self._cards)
+            reason, available = f"The model '{shown(name)}' does not exist here", closest(key, keys)
+        listed = ", ".join(available[:LISTED_IN_ERRORS]) or "none"
+        if more := len(available[LISTED_IN_ERRORS:]):
+            listed += f" and {more} more"
+        return ApiError(404, f"{reason}. Available: {listed}.", param="model", code="model_not_found")
+
     def model(self, name: str) -> Model | None:
-        """One model by its key, or one variant by its full name."""
+        """One model by its key, or one variant by its full name; the publisher may be left out, as in `resolve`."""
         card = self._find(name)
         if card is None:
             return None
@@ -85,10 +103,18 @@ class Fleet:
         return next(model for model in self.models() if model.id == card.key)
 
     def _find(self, name: str) -> ModelCard | None:
-        wanted = name.lower()
-        if "@" in wanted:
-            return next((card for card in self._cards if card.id.lower() == wanted), None)
-        return next((card for card in self._cards if card.key.lower() == wanted), None)
+        key, label = _split(name)
+        called = self._called(key)
+        if len(called) != 1:
+            return None
+        cards = (card for card in self._cards if card.key == called[0])  # the default variant is the first
+        return next((card for card in cards if label is None or card.id.casefold().endswith(f"@{label}")), None)
+
+    def _called(self, name: str) -> list[str]:
+        """The keys of the models with this name: a key, or what follows the publisher in one."""
+        keys = list(dict.fromkeys(card.key for card in self._cards))
+        exact = [key for key in keys if key.casefold() == name]
+        return exact or [key for key in keys if key.casefold().rpartition("/")[2] == name]
 
     async def _keep(self) -> None:
         while True:
@@ -97,6 +123,12 @@ class Fleet:
                 await self.refresh()
             except RedisError as error:
                 log.warning("registry_unreadable", error=str(error))
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """The model a name means and the variant, if it names one."""
+    key, mark, label = name.casefold().rpartition("@")
+    return (key, label) if mark else (label, None)
 
 
 def _rank(card: ModelCard) -> int:

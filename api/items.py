@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from api.errors import ApiError
-from api.validation import refuse
+from api.errors import ApiError, shown
+from api.validation import reading
 from shared.schema.content import InputText, MessagePart, OutputText, ReasoningText
 from shared.schema.ids import item_id
 from shared.schema.items import (
@@ -88,16 +88,12 @@ class ItemReader:
         return [self._read(raw, f"{where}[{position}]", position) for position, raw in enumerate(items)]
 
     def _read(self, raw: msgspec.Raw, where: str, position: int) -> Item | ItemReference:
-        try:
+        with reading(raw, where):
             kind = _typed.decode(raw).kind
             if read := self._kinds.get(kind):
                 return read(raw, where, position)
-        except msgspec.ValidationError as error:
-            refuse(error, where)
-        except RecursionError:
-            raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
         known = ", ".join(f"'{name}'" for name in self._kinds)
-        message = f"{where}.type is '{kind}', expected one of {known}."
+        message = f"{where}.type is '{shown(kind)}', expected one of {known}."
         raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
 
     def _read_message(self, raw: msgspec.Raw, where: str, position: int) -> Message:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from redis.exceptions import RedisError
 
-from api.errors import ApiError, server_error, unavailable
+from api.errors import ApiError, server_error, shown, unavailable
 from shared.schema.ids import new_id
 
 log = structlog.get_logger()
@@ -15,12 +18,48 @@ log = structlog.get_logger()
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 
 
+RESPONSE_ID = web.RequestKey("RESPONSE_ID", str)
+"""The response a request has made, for the log: workers' lines name it, and know no requests."""
+
+CLIENT_LEFT = 499  # as nginx logs it
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_LOGGED_PATH = 200  # characters
+
+
 @web.middleware
 async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Gives the request an id, which is in every log line about it and on the answer."""
+    """Gives the request an id, which is on the answer and in every log line about it, next to the client's own."""
+    started = time.monotonic()
     request[REQUEST_ID] = new_id("req")
-    with structlog.contextvars.bound_contextvars(request_id=request[REQUEST_ID]):
-        return await handler(request)
+    ids = {"request_id": request[REQUEST_ID]}
+    if theirs := _client_id(request):
+        ids["client_request_id"] = theirs
+    with structlog.contextvars.bound_contextvars(**ids):
+        status = CLIENT_LEFT
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            log.info(
+                "request",
+                method=request.method,
+                path=_path(request),
+                status=status,
+                seconds=round(time.monotonic() - started, 4),
+                **({"response_id": request[RESPONSE_ID]} if RESPONSE_ID in request else {}),
+            )
+
+
+def _client_id(request: web.Request) -> str | None:
+    """The id the client gave its request, if it may be logged: printable, without spaces, not long."""
+    theirs = request.headers.get("X-Client-Request-Id") or request.headers.get("X-Request-Id") or ""
+    return theirs if _SANE_ID.fullmatch(theirs) else None
+
+
+def _path(request: web.Request) -> str:
+    """The path as it came, percent-encoded and without the query: nothing in it can forge a log line."""
+    return request.rel_url.raw_path[:_LOGGED_PATH]
 
 
 async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
@@ -39,21 +78,32 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException as error:
         return _from_http(request, error).response()
     except RedisError as error:
-        log.error("redis_failed", path=request.path, error=str(error))
+        log.error("redis_failed", path=_path(request), error=str(error))
         return unavailable("The state store does not answer.", code="redis_unreachable").response()
+    except web.RequestPayloadError as error:  # a wrong Content-Encoding, chunks that are none
+        answer = ApiError(400, f"The body cannot be read: {_cause(error)}.", code="invalid_body").response()
+        answer.force_close()  # nobody knows where the next request begins
+        return answer
     except ConnectionResetError:
         raise  # the client has left
     except Exception:
-        log.exception("request_failed", path=request.path)
+        log.exception("request_failed", path=_path(request))
         return server_error("The server met an unexpected error.").response()
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in one line: aiohttp wraps it in others that say nothing."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return shown(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:
     if error.status == 404:
-        return ApiError(404, f"Unknown path: {request.method} {request.path}.", code="unknown_url")
+        return ApiError(404, f"Unknown path: {request.method} {shown(request.path)}.", code="unknown_url")
     if error.status == 405:
         allowed = error.headers.get("Allow", "")
-        message = f"{request.method} is not allowed for {request.path}. Allowed: {allowed}."
+        message = f"{request.method} is not allowed for {shown(request.path)}. Allowed: {allowed}."
         return ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
     if error.status == 413:
         return ApiError(413, "The body is larger than this server allows.", code="body_too_large")

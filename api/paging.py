@@ -8,7 +8,7 @@ from typing import Literal
 from aiohttp import web
 from msgspec import Struct
 
-from api.errors import ApiError
+from api.errors import ApiError, shown
 from shared.schema.items import Item
 
 MAX_LIMIT = 100
@@ -38,11 +38,13 @@ def read_page(request: web.Request) -> Page:
     query = request.query
     limit = query.get("limit", str(DEFAULT_LIMIT))
     if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LIMIT:
-        message = f"limit is '{limit}', expected a number from 1 to {MAX_LIMIT}."
+        message = f"limit is '{shown(limit)}', expected a number from 1 to {MAX_LIMIT}."
         raise ApiError(400, message, param="limit", code="invalid_value")
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
-        raise ApiError(400, f"order is '{order}', expected 'asc' or 'desc'.", param="order", code="invalid_value")
+        raise ApiError(
+            400, f"order is '{shown(order)}', expected 'asc' or 'desc'.", param="order", code="invalid_value"
+        )
     return Page(limit=int(limit), order="asc" if order == "asc" else "desc", after=query.get("after"))
 
 
@@ -52,7 +54,7 @@ def page(items: Sequence[Item], wanted: Page) -> ItemList:
     if wanted.after is not None:
         position = next((n for n, item in enumerate(ordered) if item.id == wanted.after), None)
         if position is None:
-            message = f"after is '{wanted.after}', which is no item of this list."
+            message = f"after is '{shown(wanted.after)}', which is no item of this list."
             raise ApiError(400, message, param="after", code="invalid_value")
         ordered = ordered[position + 1 :]
     data = ordered[: wanted.limit]

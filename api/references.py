@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
-from api.errors import ApiError
+from api.errors import ApiError, shown
 from shared.redis import records
 from shared.schema.ids import response_of
 from shared.schema.items import Item, ItemReference
@@ -29,6 +29,6 @@ async def resolve(redis: Redis, items: Sequence[Item | ItemReference], owner: st
         elif item.id in known:
             resolved.append(known[item.id])
         else:
-            message = f"Item with id '{item.id}' not found."
+            message = f"Item with id '{shown(item.id)}' not found."
             raise ApiError(404, message, param=f"{where}[{position}].id", code="item_not_found")
     return resolved

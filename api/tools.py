@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from api.errors import ApiError
-from api.validation import refuse
+from api.errors import ApiError, shown
+from api.validation import reading, refuse
 from shared.grammar import Unsupported, check_grammar, check_schema
 from shared.schema.request import CreateResponse, JsonSchemaFormat, TextFormat
 from shared.schema.tools import (
@@ -115,18 +115,16 @@ def read_format(request: CreateResponse) -> TextFormat | None:
 
 
 def _read(raw: msgspec.Raw, where: str, refuse_hosted: bool) -> Tool | None:
-    try:
+    with reading(raw, where):
         kind = _typed.decode(raw).type
         if kind in ("function", "custom", "namespace"):
             tool: Tool = _tool.decode(raw)
             return tool
-    except msgspec.ValidationError as error:
-        refuse(error, where)
     if kind == "mcp":
         message = f"{where}: remote MCP servers are not supported by this server yet."
         raise ApiError(400, message, param=where, code="unsupported_tool")
     if kind not in HOSTED:
-        message = f"{where}.type is '{kind}', expected 'function', 'custom' or 'namespace'."
+        message = f"{where}.type is '{shown(kind)}', expected 'function', 'custom' or 'namespace'."
         raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
     if refuse_hosted:
         message = f"{where}: '{kind}' is a tool that OpenAI hosts; it does not exist here."

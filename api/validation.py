@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from api.errors import ApiError
+from api.errors import ApiError, shown
+from api.limits import join
 from shared.schema.request import CreateResponse
 
 T = TypeVar("T")
 
 _request = msgspec.json.Decoder(CreateResponse)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decode_request(body: bytes) -> CreateResponse:
@@ -25,11 +29,24 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        refuse(error)
+        refuse(error, "", body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
     except RecursionError:
         raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from None
+
+
+@contextmanager
+def reading(raw: msgspec.Raw, where: str) -> Iterator[None]:
+    """Inside, msgspec reads `raw`, which a body has at `where`; what it says of it becomes an ApiError."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        refuse(error, where, raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # what was kept raw is read here for the first time
+        raise ApiError(400, f"{where} is not valid JSON: {error}.", param=where, code="invalid_json") from None
+    except RecursionError:
+        raise ApiError(400, f"{where} is nested too deeply.", param=where, code="invalid_value") from None
 
 
 def check_supported(request: CreateResponse) -> None:
@@ -40,7 +57,7 @@ def check_supported(request: CreateResponse) -> None:
             raise ApiError(400, f"`{name}` is not supported with this value.", param=name, code="unsupported_parameter")
     for position, name in enumerate(request.include or ()):
         if name not in INCLUDABLE:
-            message = f"include[{position}] is '{name}', expected one of {', '.join(sorted(INCLUDABLE))}."
+            message = f"include[{position}] is '{shown(name)}', expected one of {', '.join(sorted(INCLUDABLE))}."
             raise ApiError(400, message, param=f"include[{position}]", code="invalid_value")
     if request.background and request.store is False:
         message = "`background` needs `store`: nobody could fetch the response."
@@ -72,27 +89,45 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 
 
 _WHERE = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
-_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
-_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
+_SOME_KEY = "[...]"  # how msgspec names a value of an object with free keys
 
 
-def refuse(error: msgspec.ValidationError, prefix: str = "") -> NoReturn:
-    """Turns msgspec's message into OpenAI's envelope: the path becomes `param`."""
+def refuse(error: msgspec.ValidationError, prefix: str = "", body: bytes | msgspec.Raw = b"{}") -> NoReturn:
+    """Turns msgspec's message about `body`, which is at `prefix`, into OpenAI's envelope: the path becomes `param`."""
     text = str(error)
-    found = _WHERE.search(text)
+    unknown = _UNKNOWN.fullmatch(text)
+    found = None if unknown and unknown["name"] in _members(body) else _WHERE.search(text)
     path = found["path"] if found else ""
     reason = text[: found.start()] if found else text
     code = "invalid_value" if "Expected `" not in text or "`, got" not in text else "invalid_type"
-    if field := _UNKNOWN.search(reason):
-        path, code = _join(path, field["name"]), "unknown_parameter"
-    elif field := _MISSING.search(reason):
-        path, code = _join(path, field["name"]), "missing_required_parameter"
-    param = _join(prefix, path)
+    if unknown := _UNKNOWN.fullmatch(reason):
+        path, code = _member(path, unknown["name"]), "unknown_parameter"
+    elif missing := _MISSING.fullmatch(reason):
+        path, code = _member(path, missing["name"]), "missing_required_parameter"
+    elif path.endswith(_SOME_KEY):
+        path = _first_that_is_no_string(path.removesuffix(_SOME_KEY), body)
+    param = prefix + path if path.startswith("[") or not prefix or not path else f"{prefix}.{path}"
     where = f"{param}: " if param else ""
-    raise ApiError(400, f"{where}{reason}.", param=param or None, code=code) from None
+    raise ApiError(400, f"{where}{shown(reason)}.", param=param or None, code=code) from None
 
 
-def _join(prefix: str, path: str) -> str:
-    if not prefix or not path or path.startswith("["):
-        return prefix + path
-    return f"{prefix}.{path}"
+def _member(path: str, name: str) -> str:
+    """The path of a value in the object at `path`; that of the object where the name is too long to repeat."""
+    return join(path, name).removeprefix(".") if shown(name) == name else path
+
+
+def _first_that_is_no_string(path: str, body: bytes | msgspec.Raw) -> str:
+    """The path of the value that made msgspec refuse the object of strings at `path`, a field of `body`."""
+    values = _members(_members(body).get(path, b"{}"))
+    wrong = next((key for key, value in values.items() if not bytes(value).startswith(b'"')), None)
+    return path if wrong is None else _member(path, wrong)
+
+
+def _members(value: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of an object; none where it cannot be read to its end: msgspec stopped before."""
+    try:
+        return _object.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}

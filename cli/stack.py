@@ -17,6 +17,7 @@ from cli.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from cli.front import Front
 from cli.logs import Output
 from cli.supervisor import Child
+from shared.cpu import shares, usable_cores
 from shared.settings import Settings
 
 REDIS_READY_SECONDS = 30.0
@@ -38,6 +39,7 @@ class Stack:
             settings = replace(settings, log_format="console" if self._console.is_terminal else "json")
         self._settings = settings
         self._worker_names = [f"worker {number}" for number in range(1, workers + 1)]
+        self._cores = shares(settings.cores or usable_cores(), workers)
         self._output = Output(self._console, data_dir / "logs", ["up", "redis", "web", *self._worker_names])
         self._front = Front(settings.host, settings.port)
         self._children: list[Child] = []
@@ -87,8 +89,8 @@ class Stack:
         if self._redis:
             await self._start_redis(self._redis)
         await self._add("web", self._program("web"))
-        for name in self._worker_names:
-            await self._add(name, self._program("worker"))
+        for name, cores in zip(self._worker_names, self._cores, strict=True):
+            await self._add(name, self._program("worker"), settings=replace(self._settings, cores=cores))
         with self._console.status("starting") as status:
 
             def show(waiting: str) -> None:
@@ -112,11 +114,18 @@ class Stack:
             raise EmbeddedRedisError(f"{error}. Its last lines:\n" + "\n".join(child.tail)) from None
         self._redis_speaks = True
 
-    async def _add(self, name: str, command: Sequence[str], shown: Callable[[str], bool] | None = None) -> Child:
+    async def _add(
+        self,
+        name: str,
+        command: Sequence[str],
+        shown: Callable[[str], bool] | None = None,
+        settings: Settings | None = None,
+    ) -> Child:
+        settings = settings or self._settings
         child = Child(
             name,
             command,
-            environment={**os.environ, **self._settings.to_environment(), "PYTHONUNBUFFERED": "1"},
+            environment={**os.environ, **settings.to_environment(), "PYTHONUNBUFFERED": "1"},
             output=self._output.of(name, shown),
             report=self._say,
         )

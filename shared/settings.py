@@ -35,7 +35,8 @@ class Settings:
     context_length: int = 0  # tokens one sequence may hold; 0: the model's own, at most 32768
     kv_tokens: int = 0  # cells of the KV cache all sequences share; 0: chosen from context and slots
     slots: int = 32  # sequences decoded at once by one model
-    threads: int = 0  # 0: physical cores
+    threads: int = 0  # 0: one per core, but one for a tiny model
+    cores: int = 0  # what a worker may use where `threads` is 0; 0: all (`up` divides them among its workers)
     gpu_layers: int = -1  # -1: all, where llama.cpp was built with a GPU backend
     batch_tokens: int = 2048  # tokens of one llama_decode call at most
     prefill_tokens: int = 512  # prompt tokens added to a step while other sequences are decoding
@@ -68,6 +69,12 @@ class Settings:
     # the front end
     max_body_bytes: int = 8 * 1024 * 1024
     max_input_items: int = 4096
+    max_nesting: int = 64  # lists and objects within each other, in one item
+    max_name_length: int = 256  # characters of an id, a name or a key that the client chooses
+    max_metadata_pairs: int = 16
+    max_metadata_key_length: int = 64
+    max_metadata_value_length: int = 512
+    cors_origins: tuple[str, ...] = ()  # whose browser pages may call: empty none, `*` all, else these origins
     hosted_tools: str = "ignore"  # or refuse: tools that only OpenAI hosts, such as web_search
     wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     ping_seconds: float = 15.0

@@ -1,4 +1,4 @@
-"""Fixtures: one real Redis for the session, and stacks of front ends and workers on it."""
+"""Fixtures: one real Redis and one `llamarelay up` for the session, and stacks of front ends and workers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cli.embedded_redis import EmbeddedRedis
+from tests.e2e.server import Up
 from tests.stack import Stack, test_settings
 from workers.engine.core import Engine
 from workers.engine.scripted import ScriptedEngine
@@ -58,6 +59,13 @@ async def make_stack(redis: Redis, redis_url: str) -> AsyncIterator[StackFactory
 async def stack(make_stack: StackFactory) -> Stack:
     """One front end, one worker, a scripted engine."""
     return await make_stack()
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """`llamarelay up` with the demo model, for all tests that only talk to it."""
+    with Up(tmp_path_factory.mktemp("up")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -16,18 +16,11 @@ from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
 from shared.redis.event_log import Entry, Progress
 from shared.schema.content import text_of
-from shared.schema.items import Compaction, Message
-from shared.sealing import COMPACTION, REASONING, Sealer
+from shared.schema.items import Message
+from shared.sealing import REASONING, Sealer
 from shared.settings import Settings
-from shared.turns import in_order, split_before_last_question
-from workers.conversation import (
-    AnyItem,
-    conversation,
-    request_for_summary,
-    room_for_prompt,
-    summary_message,
-    write,
-)
+from shared.turns import in_order
+from workers.briefing import SUMMARY_TOKENS, Briefing, ConversationGone
 from workers.demand import constraint_for, demand_of
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
@@ -45,7 +38,6 @@ from workers.template import TemplateError
 log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
-SUMMARY_TOKENS = 1024  # a compaction has at most
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
 
 
@@ -59,10 +51,6 @@ class Services:
     outbox: Outbox
     leases: Leases
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
-
-
-class ConversationGone(Exception):
-    """The conversation was deleted before the response could read it."""
 
 
 class LeaseLost(Exception):
@@ -172,52 +160,12 @@ class Job:
             task.cancel()
 
     async def _write_prompt(self, model: LoadedModel) -> Prompt:
-        if self._context.conversation_gone:
-            raise ConversationGone
-        context, generation, response = self._context, self._context.generation, self._response
-        items: Sequence[AnyItem] = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
-        tools = self._tools if self._response.tool_choice != "none" else None
-        if compactions := [item for item in response.output if isinstance(item, Compaction)]:
-            items = self._after(compactions[-1], items)
-        prompt = write(model.prompter, response.instructions, items, generation.effort, tools)
-        threshold = None if compactions else generation.compact_threshold
-        if threshold is not None and len(prompt.tokens) > threshold:
-            items = await self._compact(model, items)
-            prompt = write(model.prompter, response.instructions, items, generation.effort, tools)
-        if not generation.truncate:
-            return prompt
-        room = room_for_prompt(model.engine.model.context_length, response.max_output_tokens)
-        return write(model.prompter, response.instructions, items, generation.effort, tools, room=room)
-
-    def _after(self, compaction: Compaction, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
-        """What a lost worker had compacted."""
-        assert self._services.sealer
-        summary = self._services.sealer.open(
-            compaction.encrypted_content, owner=self._context.owner, purpose=COMPACTION
-        )
-        _, question = split_before_last_question(items)
-        return [summary_message(summary), *question]
-
-    async def _compact(self, model: LoadedModel, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
-        """Has the model summarise all but the last question; the summary goes out as an item of the response."""
-        sealer = self._services.sealer
-        earlier, question = split_before_last_question(items)
-        if not earlier or sealer is None:
-            return items
-        self._emitter.compacting()
-        self._stream.send(self._emitter.take())
         length = model.engine.model.context_length
-        prompt = write(
-            model.prompter,
-            self._response.instructions,
-            [*earlier, request_for_summary()],
-            "none",
-            room=room_for_prompt(length, SUMMARY_TOKENS),
-        )
-        summary = await self._summarise(model, prompt)
-        self._emitter.compaction(sealer.seal(summary, owner=self._context.owner, purpose=COMPACTION))
+        briefing = Briefing(model.prompter, length, self._context, self._tools, self._services.sealer)
+        return await briefing.write(self._emitter, self._tell, partial(self._summarise, model))
+
+    def _tell(self) -> None:
         self._stream.send(self._emitter.take())
-        return [summary_message(summary), *question]
 
     async def _summarise(self, model: LoadedModel, prompt: Prompt) -> str:
         """The model's answer to `prompt`, without its reasoning, as one text; its tokens are counted."""

@@ -6,7 +6,6 @@ import msgspec
 from aiohttp import web
 
 from api.context import FLEET
-from api.errors import ApiError
 from shared.schema.models import ModelList
 
 routes = web.RouteTableDef()
@@ -24,7 +23,5 @@ async def retrieve_model(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     model = fleet.model(name)
     if model is None:
-        available = ", ".join(known.id for known in fleet.models()) or "none"
-        message = f"The model '{name}' does not exist here. Available: {available}."
-        raise ApiError(404, message, param="model", code="model_not_found")
+        raise fleet.not_found(name)
     return web.Response(body=msgspec.json.encode(model), content_type="application/json")

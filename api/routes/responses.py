@@ -13,10 +13,11 @@ from aiohttp import web
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
-from api.errors import ApiError, response_not_found, server_error
+from api.errors import ApiError, response_not_found, server_error, shown
 from api.finishing import to_its_end
 from api.follower import ResponseGone
 from api.items import require_sealer
+from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
 from api.sse import wire_of
 from api.validation import check_supported, decode_body, decode_request
@@ -41,6 +42,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
     wire_of(request.headers, request.app[SETTINGS])  # refused before anything is created
     draft = await creation.draft(body, OWNER)
     response = draft.record.response
+    request[RESPONSE_ID] = response.id
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
     async with channel as subscription, _attended(request, response):
         earlier = await creation.create(draft, _idempotency(request, encoded, response))
@@ -204,7 +206,7 @@ def _result(encoded: bytes) -> web.Response:
 def _flag(request: web.Request, name: str) -> bool:
     value = request.query.get(name, "false").lower()
     if value not in ("true", "false", "1", "0"):
-        raise ApiError(400, f"{name} is '{value}', expected true or false.", param=name, code="invalid_value")
+        raise ApiError(400, f"{name} is '{shown(value)}', expected true or false.", param=name, code="invalid_value")
     return value in ("true", "1")
 
 
@@ -213,5 +215,5 @@ def _starting_after(request: web.Request) -> int:
     try:
         return max(int(value), -1)
     except ValueError:
-        message = f"starting_after is '{value}', expected the sequence_number of an event."
+        message = f"starting_after is '{shown(value)}', expected the sequence_number of an event."
         raise ApiError(400, message, param="starting_after", code="invalid_value") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from itertools import groupby
@@ -11,6 +10,7 @@ from pathlib import Path
 from shared.catalog.folders import find_file_sets
 from shared.catalog.models import Model, ModelNotFoundError, Variant
 from shared.catalog.reading import HeaderCache, merge, read_model
+from shared.similar import closest
 
 
 class Catalog:
@@ -75,13 +75,4 @@ class Catalog:
 
     def _closest(self, name: str) -> list[str]:
         """Every usable model's key, the most similar to `name` first."""
-        matcher = difflib.SequenceMatcher(b=name.casefold()[:200])
-
-        def similarity(model: Model) -> float:
-            ratios = []
-            for candidate in (model.key, model.name):
-                matcher.set_seq1(candidate.casefold())
-                ratios.append(matcher.ratio())
-            return max(ratios)
-
-        return [model.key for model in sorted(self.models, key=similarity, reverse=True) if model.default]
+        return closest(name, [model.key for model in self.models if model.default])

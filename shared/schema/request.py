@@ -10,9 +10,8 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 MAX_STREAM_ID = 256  # characters
 SummaryStyle = Literal["auto", "concise", "detailed"]
 
-MetadataKey = Annotated[str, Meta(max_length=64)]
-MetadataValue = Annotated[str, Meta(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)]
+Metadata = dict[str, str]  # `api.limits` knows how many and how long
+Count = Annotated[int, Meta(ge=1, le=2**53 - 1)]  # an integer that every JSON reader represents exactly
 
 
 class ReasoningOptions(Struct, kw_only=True):
@@ -83,8 +82,8 @@ class CreateResponse(Struct, kw_only=True, forbid_unknown_fields=True):
     conversation: str | ConversationParam | None = None
     include: list[str] | None = None
     metadata: Metadata | None = None
-    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    max_output_tokens: Count | None = None
+    max_tool_calls: Count | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -38,9 +39,11 @@ USER = {"role": "user", "content": "Hi"}
         ({"input": "Hi", "max_output_tokens": 1.5}, "max_output_tokens", "invalid_type"),
         ({"input": "Hi", "stream": "yes"}, "stream", "invalid_type"),
         ({"input": "Hi", "reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_value"),
-        ({"input": "Hi", "metadata": {"a": 1}}, "metadata[...]", "invalid_type"),
-        ({"input": "Hi", "metadata": {str(n): "" for n in range(17)}}, "metadata", "invalid_value"),
-        ({"input": "Hi", "metadata": {"a": "x" * 513}}, "metadata[...]", "invalid_value"),
+        ({"input": "Hi", "metadata": {"b": "", "a": 1}}, "metadata.a", "invalid_type"),
+        ({"input": "Hi", "metadata": {"a b": None}}, 'metadata["a b"]', "invalid_type"),
+        ({"input": "Hi", "metadata": {str(n): "" for n in range(17)}}, "metadata", "object_above_max_properties"),
+        ({"input": "Hi", "metadata": {"a": "x" * 513}}, "metadata.a", "string_above_max_length"),
+        ({"input": "Hi", "metadata": {"k" * 65: "x"}}, "metadata", "string_above_max_length"),
         ({"input": "Hi", "teapot": 1}, "teapot", "unknown_parameter"),
         ({"input": "Hi", "include": ["everything"]}, "include[0]", "invalid_value"),
         ({"input": "Hi", "top_logprobs": 21}, "top_logprobs", "invalid_value"),
@@ -229,3 +232,49 @@ async def test_a_model_that_cannot_be_loaded_fails_clearly_and_others_serve_on(m
     status, body = await stack.post(model="llamarelay/spark@f16", input="Hi")
     assert (status, body["error"]["code"]) == (503, "model_unavailable")
     assert "the tensors are torn" in body["error"]["message"]
+
+
+BROKEN_BODIES = {
+    "an item whose text is no UTF-8": b'{"input": [{"role": "user", "content": "\xff"}]}',
+    "an item with a wrong escape": b'{"input": [{"role": "user", "content": "\\x"}]}',
+    "an item with half a surrogate pair": b'{"input": [{"role": "user", "content": "\\ud800"}]}',
+    "an unknown field that is nested deeply": b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "an unknown field in what is no JSON": b'{"x": 1, "y',
+    "wrong metadata in what is no JSON": b'{"metadata": {"a": 1, "y',
+}
+
+
+@pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=BROKEN_BODIES.keys())
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+async def test_a_broken_body_is_a_400(stack: Stack, path: str, body: bytes) -> None:
+    async with stack.http.post(stack.url + path, data=body) as answer:
+        assert answer.status == 400, await answer.text()
+        assert (await answer.json())["error"]["type"] == "invalid_request_error"
+    assert (await stack.post(input="Hi"))[0] == 200
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_a_400(stack: Stack) -> None:
+    headers = {"Content-Encoding": "gzip", "Connection": "close"}
+    async with stack.http.post(stack.url + "/v1/responses", data=b'{"input": "Hi"}', headers=headers) as answer:
+        assert answer.status == 400
+        error = (await answer.json())["error"]
+    assert error["code"] == "invalid_body"
+    assert "decompressing" in error["message"]
+    assert (await stack.post(input="Hi"))[0] == 200
+
+
+async def test_a_compressed_body_is_read_and_its_real_size_counts(make_stack: StackFactory) -> None:
+    stack = await make_stack(max_body_bytes=100_000)
+    for size, expected in ((100, 200), (30_000_000, 413)):
+        body = gzip.compress(json.dumps({"model": MODEL, "input": "x" * size}).encode())
+        headers = {"Content-Encoding": "gzip", "Connection": "close"}
+        async with stack.http.post(stack.url + "/v1/responses", data=body, headers=headers) as answer:
+            assert answer.status == expected
+
+
+async def test_an_error_does_not_repeat_a_long_path(stack: Stack) -> None:
+    long = "x" * 7000
+    for method, path in (("GET", f"/{long}"), ("PUT", f"/v1/models/{long}"), ("GET", f"/v1/responses/{long}")):
+        async with stack.http.request(method, stack.url + path) as answer:
+            assert answer.status in (404, 405)
+            assert len(await answer.read()) < 500

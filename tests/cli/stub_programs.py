@@ -50,6 +50,7 @@ def run(settings):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     client = redis.Redis.from_url(settings.redis_url)
     print("start", client.incr("starts"), "with", settings.models, settings.log_format, flush=True)
+    print("cores", settings.cores, "threads", settings.threads, flush=True)
     print("worker runs as", os.getpid(), flush=True)
     client.set("worker ready", 1)
     signal.sigwait({signal.SIGTERM})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -60,6 +61,14 @@ def test_everything_stops_in_order(number: signal.Signals, start: Callable[..., 
     assert order == sorted(order)
     assert up.output.count("worker has drained b'2'") == 2  # Redis was still there
     assert "Redis is now ready to exit" in (data_dir / "logs" / "redis.log").read_text()
+
+
+def test_the_workers_divide_the_cores(start: Callable[..., Command], data_dir: Path) -> None:
+    up = start("--workers", "3", CORES="8")
+    up.wait_for("Ctrl-C stops it")
+    assert up.end() == 0
+    logs = [(data_dir / "logs" / f"worker-{number}.log").read_text() for number in (1, 2, 3)]
+    assert [re.findall("cores (.*)", log) for log in logs] == [["3 threads 0"], ["3 threads 0"], ["2 threads 0"]]
 
 
 def test_what_is_in_redis_survives_a_restart(start: Callable[..., Command]) -> None:

@@ -9,10 +9,10 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.cpu import usable_cores
 from shared.settings import Settings
 from workers.engine import logs
 from workers.engine.core import ModelLoadError
-from workers.engine.cpu import usable_cores
 from workers.engine.model import Model
 
 SEQUENCE_CELLS = 1024  # of the KV cache by default, per slot
@@ -95,7 +95,7 @@ class Context:
         parameters.n_ubatch = min(settings.micro_batch_tokens, settings.batch_tokens)
         parameters.n_seq_max = self.sequences
         parameters.n_outputs_max = self.sequences
-        parameters.n_threads = parameters.n_threads_batch = settings.threads or _default_threads(model)
+        parameters.n_threads = parameters.n_threads_batch = settings.threads or _default_threads(model, settings)
         parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True
         parameters.swa_full = True  # or a sliding window would forget what others could share
@@ -153,10 +153,11 @@ class Context:
         llama.llama_free(self._handle)
 
 
-def _default_threads(model: Model) -> int:
-    """Physical cores, but one for a tiny model: its threads would meet at a barrier every few microseconds, and where
-    another process has one of the cores, each meeting waits for that (measured: fifty times slower)."""
-    return 1 if model.info.parameters < SINGLE_THREAD_PARAMETERS else usable_cores()
+def _default_threads(model: Model, settings: Settings) -> int:
+    """The cores this worker may use, but one for a tiny model: its threads would meet at a barrier every few
+    microseconds, and where another process has one of the cores, each meeting waits for that (measured: fifty times
+    slower)."""
+    return 1 if model.info.parameters < SINGLE_THREAD_PARAMETERS else settings.cores or usable_cores()
 
 
 def _default_cells(model: Model, slots: int) -> int:

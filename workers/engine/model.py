@@ -127,7 +127,7 @@ class Model:
         )
 
     def _is_special(self, token: int) -> bool:
-        """As llguidance's own bridge to llama.cpp decides it: user-defined tokens count where they look like markers."""
+        """As llguidance's bridge to llama.cpp decides it: user-defined tokens count where they look like markers."""
         attributes = llama.llama_vocab_get_attr(self.vocab, token)
         if attributes & llama.LLAMA_TOKEN_ATTR_CONTROL:
             return True

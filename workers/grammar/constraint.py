@@ -62,7 +62,6 @@ class OutputConstraint:
     def __init__(self, matcher: LLMatcher | None = None, budget: ThinkingBudget | None = None) -> None:
         self._matcher = matcher
         self._budget = budget
-        self._pending: list[int] = []
 
     @property
     def finished(self) -> bool:
@@ -79,8 +78,6 @@ class OutputConstraint:
 
     def accept(self, token: int) -> None:
         """Raises ConstraintBroken."""
-        if self._pending and self._pending[0] == token:
-            del self._pending[0]
         if self._budget is not None:
             self._budget.accept(token)
         if self._matcher is not None and not self._matcher.consume_token(token):

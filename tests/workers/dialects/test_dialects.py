@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from tests.workers.dialects.samples import TEMPLATES, dialect_of
@@ -72,10 +74,14 @@ OPENINGS = {  # with thinking, without
 }
 
 
+@cache
+def compiled(template: str) -> ChatTemplate:
+    return ChatTemplate((TEMPLATES / f"{template}.jinja").read_text())
+
+
 def prompt(template: str, effort: str | None) -> str:
-    source = (TEMPLATES / f"{template}.jinja").read_text()
-    variables = detect(source).template_variables(effort)
-    return ChatTemplate(source).render([{"role": "user", "content": "Hello"}], variables)
+    variables = dialect_of(template).template_variables(effort)
+    return compiled(template).render([{"role": "user", "content": "Hello"}], variables)
 
 
 def test_every_template_is_of_its_family() -> None:

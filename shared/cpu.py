@@ -1,4 +1,4 @@
-"""How many threads llama.cpp should use."""
+"""How many cores there are, and how workers on one machine share them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def usable_cores() -> int:
     cores = _physical_cores()
     quota = _quota()
     return max(1, min(cores, quota) if quota else cores)
+
+
+def shares(cores: int, workers: int) -> list[int]:
+    """How many of `cores` each worker gets: as equal as whole cores allow, and at least one."""
+    each, more = divmod(cores, workers)
+    return [max(1, each + (number < more)) for number in range(workers)]
 
 
 def _physical_cores() -> int:

@@ -1,0 +1,85 @@
+"""The operator's limits on what a request may hold; each refusal names the place and the limit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from api.errors import ApiError
+from shared.schema.request import CreateResponse
+from shared.settings import Settings
+
+NAMES = (
+    "model",
+    "previous_response_id",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "user",
+)
+"""The fields of a request that hold an id, a name or a key."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def check_limits(request: CreateResponse, settings: Settings) -> None:
+    """Raises ApiError where a request is longer or deeper than the settings allow."""
+    for field in NAMES:
+        check_name(getattr(request, field), field, settings)
+    check_name(request.conversation_id, "conversation", settings)
+    if request.metadata:
+        check_metadata(request.metadata, settings)
+    for field in ("input", "tools"):
+        values = getattr(request, field)
+        for position, raw in enumerate(values if isinstance(values, list) else ()):
+            check_nesting(raw, f"{field}[{position}]", settings)
+
+
+def check_name(value: str | None, where: str, settings: Settings) -> None:
+    """Raises ApiError for an id, a name or a key that is too long."""
+    if value is not None:
+        _check_length(value, where, settings.max_name_length)
+
+
+def check_metadata(metadata: Mapping[str, str], settings: Settings) -> None:
+    """Raises ApiError for more pairs, longer keys or longer values than the settings allow."""
+    if len(metadata) > settings.max_metadata_pairs:
+        message = f"metadata has {len(metadata)} pairs, {settings.max_metadata_pairs} are allowed."
+        raise ApiError(400, message, param="metadata", code="object_above_max_properties")
+    for key, value in metadata.items():
+        if len(key) > settings.max_metadata_key_length:
+            message = f"metadata has a key of {len(key)} characters, {settings.max_metadata_key_length} are allowed."
+            raise ApiError(400, message, param="metadata", code="string_above_max_length")
+        _check_length(value, join("metadata", key), settings.max_metadata_value_length)
+
+
+def check_nesting(raw: msgspec.Raw, where: str, settings: Settings) -> None:
+    """Raises ApiError where JSON that is known to be valid is nested too deeply."""
+    structure = _STRING.sub(b"", bytes(raw)).translate(_BRACKETS, _OTHERS)
+    for _ in range(settings.max_nesting):  # each round takes away the innermost level
+        if not structure:
+            return
+        structure = structure.replace(b"[]", b"")
+    if structure:
+        message = f"{where} is nested too deeply: {settings.max_nesting} levels are allowed."
+        raise ApiError(400, message, param=where, code="invalid_value")
+
+
+def join(where: str, key: str) -> str:
+    """The path of a value in an object."""
+    return f"{where}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{where}[{json.dumps(key, ensure_ascii=False)}]"
+
+
+def _check_length(value: str, where: str, limit: int) -> None:
+    if len(value) > limit:
+        message = f"{where} has {len(value)} characters, {limit} are allowed."
+        raise ApiError(400, message, param=where, code="string_above_max_length")
+
+
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))

@@ -14,9 +14,10 @@ from redis.asyncio import Redis
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
+from api.finishing import to_its_end
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
-from api.limits import check_limits
+from api.limits import check_limits, check_nesting
 from api.media.reader import MediaReader, check_vision
 from api.references import resolve
 from api.tools import read_choice, read_format, read_tools
@@ -141,8 +142,10 @@ class Creation:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
         conversation = draft.record.response.conversation
         with refusals(conversation.id if conversation else "", param="conversation"):
-            outcome = await records.create(
-                self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+            outcome = await to_its_end(
+                records.create(
+                    self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+                )
             )
         match outcome:
             case AncestorGone(response_id=gone):
@@ -189,6 +192,8 @@ class Creation:
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
+        for position, item in enumerate(raw[:most]):
+            check_nesting(item, f"{where}[{position}]", self._settings)
         reader = ItemReader(new_id("resp"), owner, self.sealer, most)
         given = reader.read_list(raw, where)
         await self._media.read(given, where)

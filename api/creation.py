@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -34,6 +35,8 @@ from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, R
 from shared.schema.tools import Tool, ToolChoice
 from shared.sealing import sealer_of
 from shared.settings import Settings
+
+T = TypeVar("T")
 
 TEMPLATE_BYTES = 2048  # what a chat template may add to a prompt, beyond what it adds for each item
 ITEM_BYTES = 64
@@ -131,7 +134,8 @@ class Creation:
         return Draft(record, emitter.take())
 
     async def create(self, draft: Draft, idempotency: Idempotency | None = None) -> str | None:
-        """Writes the record, enqueues the job and wakes a worker.
+        """Writes the record, enqueues the job and wakes a worker. When the client leaves meanwhile it does so all the
+        same, so that the caller has something to cancel.
 
         Returns the id of the response that the idempotency key stands for already, else None. Raises ApiError when an
         ancestor has just gone, or when the key came with another request before.
@@ -310,6 +314,16 @@ class Creation:
             user=request.user,
             metadata=request.metadata or {},
         )
+
+
+async def _to_its_end(work: Coroutine[None, None, T]) -> T:
+    """What `work` returns. A cancellation waits until it is done."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _obfuscate(request: CreateResponse) -> bool:

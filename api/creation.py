@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -35,8 +34,6 @@ from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, R
 from shared.schema.tools import Tool, ToolChoice
 from shared.sealing import sealer_of
 from shared.settings import Settings
-
-T = TypeVar("T")
 
 TEMPLATE_BYTES = 2048  # what a chat template may add to a prompt, beyond what it adds for each item
 ITEM_BYTES = 64
@@ -196,8 +193,7 @@ class Creation:
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
-        for position, item in enumerate(raw[:most]):
-            check_nesting(item, f"{where}[{position}]", self._settings)
+        check_nesting(raw[:most], where, self._settings)
         reader = ItemReader(new_id("resp"), owner, self.sealer, most)
         given = reader.read_list(raw, where)
         await self._media.read(given, where)
@@ -314,16 +310,6 @@ class Creation:
             user=request.user,
             metadata=request.metadata or {},
         )
-
-
-async def _to_its_end(work: Coroutine[None, None, T]) -> T:
-    """What `work` returns. A cancellation waits until it is done."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _obfuscate(request: CreateResponse) -> bool:

@@ -37,7 +37,6 @@ _create_items = msgspec.json.Decoder(CreateItems)
 @routes.post("/v1/conversations")
 async def create_conversation(request: web.Request) -> web.Response:
     body = decode_body(_create, await request.read() or b"{}")
-    check_metadata(body.metadata or {}, request.app[SETTINGS])
     items = await _read_items(request, body.items or [])
     check_metadata(body.metadata or {}, request.app[SETTINGS])
     conversation = Conversation(id=new_id("conv"), created_at=int(time.time()), metadata=body.metadata or {})

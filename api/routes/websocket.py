@@ -16,8 +16,8 @@ routes = web.RouteTableDef()
 
 @routes.get("/v1/responses", allow_head=False)
 async def open_socket(request: web.Request) -> web.StreamResponse:
+    _check_origin(request)
     settings = request.app[SETTINGS]
-    _check_origin(request, Cors(settings.cors_origins))
     wire = wire_of(request.headers, settings)
     socket = web.WebSocketResponse(
         compress=False,

@@ -6,7 +6,6 @@ import secrets
 
 from redis.asyncio import Redis
 
-from api.uninterrupted import uninterrupted
 from shared.emitter import Emitter
 from shared.redis import event_log, records
 from shared.settings import Settings
@@ -20,10 +19,6 @@ async def cancel(redis: Redis, settings: Settings, response_id: str, owner: str)
 
     A worker that runs it sees the wish with its next event or renewal. One that nobody runs is ended here and now.
     """
-    return await uninterrupted(_cancel(redis, settings, response_id, owner))
-
-
-async def _cancel(redis: Redis, settings: Settings, response_id: str, owner: str) -> str | None:
     token = secrets.token_hex(8)
     wish = await records.cancel(redis, response_id, owner, token, LEASE_MS)
     if wish is None:

@@ -51,6 +51,6 @@ class Cors:
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
 
     def allows(self, request: web.Request) -> bool:
-        """Whether the request is of a page of an allowed origin."""
+        """Whether a request comes from a page of another origin that may call."""
         origin = request.headers.get(hdrs.ORIGIN)
         return origin is not None and (self._any or origin in self._origins)

@@ -31,6 +31,7 @@ def check_limits(request: CreateResponse, settings: Settings) -> None:
     """Raises ApiError where a request is longer or deeper than the settings allow."""
     for field in NAMES:
         check_name(getattr(request, field), field, settings)
+    check_name(request.conversation_id, "conversation", settings)
     if request.metadata:
         check_metadata(request.metadata, settings)
     if isinstance(request.input, list):

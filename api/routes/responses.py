@@ -14,15 +14,16 @@ from api.cancellation import cancel
 from api.compaction import compacted, summary_request
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
+from api.finishing import to_its_end
 from api.follower import ResponseGone
 from api.items import require_sealer
 from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
 from api.sse import wire_of
-from api.uninterrupted import uninterrupted
 from api.validation import check_supported, decode_body, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
+from shared.schema.items import shown_to_client
 from shared.schema.request import CompactRequest, CreateResponse
 from shared.schema.response import Response, ResponseError
 
@@ -114,7 +115,7 @@ async def list_input_items(request: web.Request) -> web.Response:
     items = await records.read_input(request.app[REDIS], response_id, OWNER)
     if items is None:
         raise response_not_found(response_id)
-    return _result(msgspec.json.encode(page(items, wanted)))
+    return _result(msgspec.json.encode(page([shown_to_client(item) for item in items], wanted)))
 
 
 @routes.post("/v1/responses/input_tokens")
@@ -160,11 +161,11 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         raise server_error(f"The response '{response.id}' was deleted before its end.") from None
     except BaseException:
         if not response.background:
-            await cancel(redis, request.app[SETTINGS], response.id, OWNER)
+            await to_its_end(cancel(redis, request.app[SETTINGS], response.id, OWNER))
         raise
     finally:
         if not response.store:
-            await uninterrupted(records.forget(redis, response.id))
+            await to_its_end(records.forget(redis, response.id))
 
 
 def _idempotency(request: web.Request, body: bytes, response: Response) -> Idempotency | None:

@@ -24,9 +24,36 @@ from .conversations.conversation import Conversation, Message
 from .conversations.dice import Dice
 from .packing import DIALECTS, Dialect
 
-ABILITIES = ["call", "parallel", "no_call", "no_tool", "tool_answer", "tool_error", "document", "prime", "follow_up",
-             "greet", "identity", "count", "list", "capital", "story", "repeat", "recall", "fact", "fact_and_question",
-             "summary", "sum", "compare", "json", "json_schema", "persona", "unknown", "continue", "poem"]
+ABILITIES = [
+    "call",
+    "parallel",
+    "no_call",
+    "no_tool",
+    "tool_answer",
+    "tool_error",
+    "document",
+    "prime",
+    "follow_up",
+    "greet",
+    "identity",
+    "count",
+    "list",
+    "capital",
+    "story",
+    "repeat",
+    "recall",
+    "fact",
+    "fact_and_question",
+    "summary",
+    "sum",
+    "compare",
+    "json",
+    "json_schema",
+    "persona",
+    "unknown",
+    "continue",
+    "poem",
+]
 LONGEST = 8000  # characters of a prompt; the longer ones would take most of the time
 
 
@@ -57,8 +84,9 @@ class Runner:
     """Greedy generation with llama.cpp, one prompt at a time."""
 
     def __init__(self, path: Path, context: int = 16384, threads: int = 1) -> None:
-        self._llama = llama_cpp.Llama(str(path), n_ctx=context, n_threads=threads, n_threads_batch=threads,
-                                      verbose=False)
+        self._llama = llama_cpp.Llama(
+            str(path), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False
+        )
         self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
         self.metadata: dict[str, str] = self._llama.metadata
         self.dialect = DIALECTS["spark-oss" if self.metadata["general.basename"] == "spark-oss" else "spark"]
@@ -99,9 +127,11 @@ def parse_chatml(text: str) -> tuple[str, str, tuple[tuple[str, Any], ...]]:
     reasoning, _, rest = text.rpartition("</think>")
     parts = re.split(r"<tool_call>\n(.*?)\n</tool_call>", rest, flags=re.DOTALL)
     calls = [_json(part) for part in parts[1::2]]
-    return (reasoning.removeprefix("<think>").strip("\n"),
-            "".join(parts[::2]).strip("\n") if calls else rest.lstrip("\n"),
-            tuple((c.get("name"), c.get("arguments")) if isinstance(c, dict) else ("", c) for c in calls))
+    return (
+        reasoning.removeprefix("<think>").strip("\n"),
+        "".join(parts[::2]).strip("\n") if calls else rest.lstrip("\n"),
+        tuple((c.get("name"), c.get("arguments")) if isinstance(c, dict) else ("", c) for c in calls),
+    )
 
 
 def parse_harmony(text: str) -> tuple[str, str, tuple[tuple[str, Any], ...]]:
@@ -142,17 +172,24 @@ def cases(dialect: Dialect, ability: str, count: int, seed: int) -> Iterator[Cas
     while made < count:
         if ability == "persona":
             conversation = talk(d, turns=d.pick([1, 2]), with_persona=True)
-            decorated = [i for i, m in enumerate(conversation.messages) if m.role == "assistant" and m.ability
-                         not in ("story", "short_story", "json", "json_schema", "repeat", "read", "document")]
+            decorated = [
+                i
+                for i, m in enumerate(conversation.messages)
+                if m.role == "assistant"
+                and m.ability not in ("story", "short_story", "json", "json_schema", "repeat", "read", "document")
+            ]
             ends = decorated if conversation.system else []
         else:
             in_tools = ability in ("call", "parallel", "no_call", "no_tool", "tool_answer", "tool_error", "document")
-            conversation = json_talk(d) if ability == "json_schema" else dialect.unroll(
-                act(d) if in_tools and (ability != "document" or d.chance(0.8)) else talk(d))
+            conversation = (
+                json_talk(d)
+                if ability == "json_schema"
+                else dialect.unroll(act(d) if in_tools and (ability != "document" or d.chance(0.8)) else talk(d))
+            )
             ends = [i for i, m in enumerate(conversation.messages) if m.ability == ability]
         if not ends:
             continue
-        case = Case(ability, replace(conversation, messages=conversation.messages[:d.pick(ends) + 1]))
+        case = Case(ability, replace(conversation, messages=conversation.messages[: d.pick(ends) + 1]))
         if len(dialect.prompt(case.conversation)) <= LONGEST:
             made += 1
             yield case
@@ -187,15 +224,19 @@ def main() -> None:
             if not good and shown < a.show:
                 shown += 1
                 print("   asked:", repr(case.conversation.messages[-2].content[-200:]), effort)
-                print("   wanted:", [(c.name,
-                                      c.arguments) for c in case.expected.calls] or repr(case.expected.content[:200]))
+                print(
+                    "   wanted:",
+                    [(c.name, c.arguments) for c in case.expected.calls] or repr(case.expected.content[:200]),
+                )
                 print("   got:", list(reply.calls) or repr(reply.content[:200]), "|", repr(reply.reasoning[-120:]))
         print(f"| {ability} | {right}/{a.cases} | {100 * right / a.cases:.0f} % |", flush=True)
     for effort in ("none", "low", "medium", "high"):
         if by_effort[effort]:
             share = 100 * sum(by_effort[effort]) / len(by_effort[effort])
-            print(f"| effort {effort} | {len(by_effort[effort])} cases, {share:.0f} % right | "
-                  f"{sum(lengths[effort]) / len(lengths[effort]):.0f} tokens of thinking |")
+            print(
+                f"| effort {effort} | {len(by_effort[effort])} cases, {share:.0f} % right | "
+                f"{sum(lengths[effort]) / len(lengths[effort]):.0f} tokens of thinking |"
+            )
 
 
 if __name__ == "__main__":

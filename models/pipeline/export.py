@@ -18,11 +18,14 @@ from .packing import CONTEXT, Dialect
 from .tokenizer import HERE
 from .train import load
 
-FILE_TYPES = {"F32": gguf.LlamaFileType.ALL_F32, "F16": gguf.LlamaFileType.MOSTLY_F16,
-              "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
+FILE_TYPES = {
+    "F32": gguf.LlamaFileType.ALL_F32,
+    "F16": gguf.LlamaFileType.MOSTLY_F16,
+    "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+}
 DESCRIPTIONS = {
     "spark": "A very small chat model trained from scratch on synthetic conversations: "
-             "function calls, reasoning efforts.",
+    "function calls, reasoning efforts.",
     "spark-oss": "Spark in OpenAI's Harmony format with the special tokens of gpt-oss.",
 }
 
@@ -30,8 +33,14 @@ DESCRIPTIONS = {
 def _tokens(dialect: Dialect, writer: gguf.GGUFWriter) -> None:
     model = json.loads((HERE / "tokenizer.json").read_text())
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__) + dialect.specials
-    types = [gguf.TokenType.CONTROL if t in dialect.control else gguf.TokenType.USER_DEFINED if t in dialect.specials
-             else gguf.TokenType.NORMAL for t in tokens]
+    types = [
+        gguf.TokenType.CONTROL
+        if t in dialect.control
+        else gguf.TokenType.USER_DEFINED
+        if t in dialect.specials
+        else gguf.TokenType.NORMAL
+        for t in tokens
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)

@@ -110,4 +110,4 @@ def greedy(model: Spark, prompt: list[int], stop: set[int], limit: int) -> list[
         if token in stop:
             break
         ids.append(token)
-    return ids[len(prompt):]
+    return ids[len(prompt) :]

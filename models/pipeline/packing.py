@@ -40,10 +40,30 @@ class Dialect:
     unroll: Callable[[Conversation], Conversation]
 
 
-CHATML = Dialect("spark", chatml.SPECIALS, chatml.CONTROL, chatml.BOS, chatml.EOS, chatml.PAD, "template-chatml.jinja",
-                 chatml.render, chatml.prompt, lambda c: c)
-HARMONY = Dialect("spark-oss", harmony.SPECIALS, harmony.CONTROL, harmony.BOS, harmony.EOS, harmony.PAD,
-                  "template-harmony.jinja", harmony.render, harmony.prompt, harmony.sequential)
+CHATML = Dialect(
+    "spark",
+    chatml.SPECIALS,
+    chatml.CONTROL,
+    chatml.BOS,
+    chatml.EOS,
+    chatml.PAD,
+    "template-chatml.jinja",
+    chatml.render,
+    chatml.prompt,
+    lambda c: c,
+)
+HARMONY = Dialect(
+    "spark-oss",
+    harmony.SPECIALS,
+    harmony.CONTROL,
+    harmony.BOS,
+    harmony.EOS,
+    harmony.PAD,
+    "template-harmony.jinja",
+    harmony.render,
+    harmony.prompt,
+    harmony.sequential,
+)
 DIALECTS = {d.name: d for d in (CHATML, HARMONY)}
 
 
@@ -54,7 +74,7 @@ def cut(d: Dice, conversation: Conversation) -> Conversation:
     if d.chance(0.25):
         return conversation
     end = d.pick(calls) if calls and d.chance(0.5) else d.pick(replies)
-    return replace(conversation, messages=conversation.messages[:end + 1])
+    return replace(conversation, messages=conversation.messages[: end + 1])
 
 
 def encode(tok: Tokenizer, segments: list[Segment]) -> tuple[list[int], list[int]]:
@@ -116,8 +136,10 @@ class Feed:
     def __init__(self, dialect: Dialect, seed: int, length: int, workers: int) -> None:
         context = multiprocessing.get_context("fork")
         self._queues = [context.Queue(maxsize=12) for _ in range(workers)]
-        self._processes = [context.Process(target=_work, args=(dialect.name, seed * 1000 + i, length, q), daemon=True)
-                           for i, q in enumerate(self._queues)]
+        self._processes = [
+            context.Process(target=_work, args=(dialect.name, seed * 1000 + i, length, q), daemon=True)
+            for i, q in enumerate(self._queues)
+        ]
         self._next = 0
         for process in self._processes:
             process.start()

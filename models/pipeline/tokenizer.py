@@ -24,15 +24,21 @@ from .conversations.mix import sample
 HERE = Path(__file__).parent
 VOCABULARY = 2304
 SPACED_WORDS = 420
-_QWEN2 = (r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-          r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+_QWEN2 = (
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _SPLIT_LETTERS = r"\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _SPECIAL_COUNT = len(chatml.SPECIALS)
 
 
 def _pre_tokenizer(regex: str) -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(regex), "isolated"),
-                                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(regex), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 def corpus(conversations: int, seed: int) -> list[str]:
@@ -54,9 +60,15 @@ def train(conversations: int = 16000, seed: int = 42) -> dict[str, Any]:
     texts = corpus(conversations, seed)
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = _pre_tokenizer(_SPLIT_LETTERS)
-    raw.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=VOCABULARY - _SPECIAL_COUNT - SPACED_WORDS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False, max_token_length=14))
+    raw.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY - _SPECIAL_COUNT - SPACED_WORDS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+            max_token_length=14,
+        ),
+    )
     model = json.loads(raw.to_str())["model"]
     vocab, merges = model["vocab"], [m if isinstance(m, list) else m.split(" ") for m in model["merges"]]
     counts: collections.Counter[str] = collections.Counter()

@@ -51,8 +51,12 @@ class DocumentMask:
         block = index[:blocks].to(torch.int32)
         first = (starts[:, ::BLOCK] // BLOCK).to(torch.int32)
         indices = (first[:, :, None] + block).clamp(max=blocks - 1)
-        return BlockMask.from_kv_blocks((block + 1 - first)[:, None].contiguous(), indices[:, None].contiguous(),
-                                        BLOCK_SIZE=BLOCK, mask_mod=self._rule)
+        return BlockMask.from_kv_blocks(
+            (block + 1 - first)[:, None].contiguous(),
+            indices[:, None].contiguous(),
+            BLOCK_SIZE=BLOCK,
+            mask_mod=self._rule,
+        )
 
 
 def masked(mask: Any) -> Attention:
@@ -82,11 +86,17 @@ class Optimizer:
         matrices = [p for p in model.blk.parameters() if p.ndim == 2]
         norms = [p for p in model.blk.parameters() if p.ndim == 1]
         self._muon = Muon(matrices, rate)
-        self._adam = torch.optim.AdamW([
-            {"params": [model.token_embd.weight], "base": rate / 2, "eps": 3e-5},
-            {"params": [model.output_norm], "base": rate / 13},
-            {"params": norms, "base": rate / 4},
-        ], lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=model.output_norm.is_cuda)
+        self._adam = torch.optim.AdamW(
+            [
+                {"params": [model.token_embd.weight], "base": rate / 2, "eps": 3e-5},
+                {"params": [model.output_norm], "base": rate / 13},
+                {"params": norms, "base": rate / 4},
+            ],
+            lr=rate,
+            betas=(0.9, 0.95),
+            weight_decay=0.0,
+            fused=model.output_norm.is_cuda,
+        )
         self._model = model
 
     def step(self, scale: float) -> None:
@@ -115,8 +125,20 @@ def load(path: Path) -> tuple[Spark, Dialect]:
     return model.eval(), DIALECTS[stored["dialect"]]
 
 
-def train(dialect: Dialect, out: Path, steps: int, minutes: float, batch_rows: int, row_length: int, workers: int,
-          rate: float, seed: int, device: str, config: Config | None = None, resume: Path | None = None) -> Spark:
+def train(
+    dialect: Dialect,
+    out: Path,
+    steps: int,
+    minutes: float,
+    batch_rows: int,
+    row_length: int,
+    workers: int,
+    rate: float,
+    seed: int,
+    device: str,
+    config: Config | None = None,
+    resume: Path | None = None,
+) -> Spark:
     """Trains and returns the model; the checkpoint at `out` is written at the end."""
     began = time.monotonic()
     feed = Feed(dialect, seed, row_length, workers)
@@ -141,9 +163,13 @@ def train(dialect: Dialect, out: Path, steps: int, minutes: float, batch_rows: i
             progress = max(step / steps, (time.monotonic() - began) / (60 * minutes))
             if step in (1, 10, 50) or step % 200 == 0 or progress >= 1:
                 now = time.monotonic()
-                line = {"step": step, "minutes": round((now - began) / 60, 2), "loss": round(float(own), 4),
-                        "tokens": step * batch_rows * row_length,
-                        "tokens_per_second": round((step - marked_step) * batch_rows * row_length / (now - mark))}
+                line = {
+                    "step": step,
+                    "minutes": round((now - began) / 60, 2),
+                    "loss": round(float(own), 4),
+                    "tokens": step * batch_rows * row_length,
+                    "tokens_per_second": round((step - marked_step) * batch_rows * row_length / (now - mark)),
+                }
                 mark, marked_step = now, step
                 print(json.dumps(line), flush=True)
                 log.write(json.dumps(line) + "\n")
@@ -167,8 +193,19 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="start from the weights of this checkpoint")
     a = parser.parse_args()
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    train(DIALECTS[a.dialect], a.out, a.steps, a.minutes, a.rows, a.row_length, a.workers, a.rate, a.seed, a.device,
-          resume=a.resume)
+    train(
+        DIALECTS[a.dialect],
+        a.out,
+        a.steps,
+        a.minutes,
+        a.rows,
+        a.row_length,
+        a.workers,
+        a.rate,
+        a.seed,
+        a.device,
+        resume=a.resume,
+    )
 
 
 if __name__ == "__main__":

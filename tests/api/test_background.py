@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from api import cancellation
-from api.context import REDIS
-from shared.redis import keys, records
+from shared.redis import keys
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.waiting import until
@@ -200,30 +198,6 @@ async def test_obfuscation_is_added_when_asked_for(stack: Stack) -> None:
     check_stream(events)
     lengths = {len(e["delta"]) + len(e["obfuscation"]) for e in events if e["type"].endswith(".delta")}
     assert lengths == {16}
-
-
-async def test_a_cancel_is_not_interrupted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, started, release = records.cancel, asyncio.Event(), asyncio.Event()
-
-    async def slowly(*arguments: Any) -> Any:
-        started.set()
-        await release.wait()
-        return await real(*arguments)
-
-    stack.engine.play(Script("one", asyncio.Event(), "two"))
-    _, response = await stack.post(input="Hi", background=True)
-    await until(lambda: stack.engine.stats.running == 1)
-    monkeypatch.setattr("api.cancellation.records.cancel", slowly)
-    task = asyncio.create_task(
-        cancellation.cancel(stack.fronts[0].app[REDIS], stack.settings, response["id"], "public")
-    )
-    await started.wait()
-    task.cancel()
-    release.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert (await poll(stack, response["id"], "cancelled"))["status"] == "cancelled"
-    assert len(stack.engine.cancelled) == 1
 
 
 async def test_a_response_its_lost_worker_began_can_be_cancelled(make_stack: StackFactory, redis: Redis) -> None:

@@ -361,3 +361,32 @@ async def only_response(stack: Stack) -> str:
     """The id of the one response that runs."""
     await until(lambda: stack.engine.stats.running == 1)
     return stack.engine.requests[-1].id
+
+
+async def test_a_client_that_leaves_while_its_response_is_written_leaves_nothing_running(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, go_on = asyncio.Event(), asyncio.Event()
+    create = records.create
+
+    async def slow(*arguments: Any) -> Any:
+        outcome = await create(*arguments)
+        written.set()
+        await go_on.wait()
+        return outcome
+
+    monkeypatch.setattr(records, "create", slow)
+    server = stack.fronts[0].runner.server
+    assert server is not None
+    for stream in (True, False):
+        stack.engine.play(Script(asyncio.Event()))
+        task = asyncio.create_task(stack.stream(input="Hi") if stream else stack.post(input="Hi"))
+        await written.wait()
+        await until(lambda: stack.engine.stats.running == 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: all(c.transport is None for c in server.connections))  # type: ignore[attr-defined]
+        go_on.set()
+        await until(lambda: stack.engine.stats.running == 0)
+        written.clear()
+        go_on.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any
 
@@ -12,6 +12,7 @@ from workers.dialects.stream import Emit
 from workers.dialects.toolbox import INPUT, OfferedTool
 
 ALL_TYPES = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
+MAX_VARIANTS = 16
 ANNOTATIONS = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 
 
@@ -88,6 +89,47 @@ def resolve(schema: Any, root: Mapping[str, Any]) -> Any:
             break
         schema = target
     return schema
+
+
+def variants(root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The object schemas, with nothing but properties of their own, that a tool's parameters may follow.
+
+    References and `allOf` at the root are merged; `anyOf` and `oneOf` give a variant each, up to a limit.
+    """
+    return _variants({key: value for key, value in root.items() if key not in ("$defs", "definitions")}, root, 8)
+
+
+def property_schema(variants: Sequence[Mapping[str, Any]], key: str) -> Any:
+    """What a tool's parameters say of one of them, in whatever variant."""
+    schemas: list[Any] = []
+    for variant in variants:
+        schema = variant.get("properties", {}).get(key, variant.get("additionalProperties", True))
+        if schema not in schemas:
+            schemas.append(schema)
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> list[Mapping[str, Any]]:
+    own = {key: value for key, value in schema.items() if key not in ("$ref", "allOf", "anyOf", "oneOf")}
+    parts: list[list[Mapping[str, Any]]] = []
+    if depth and "$ref" in schema:
+        parts.append([resolve({"$ref": schema["$ref"]}, root)])
+    for part in schema.get("allOf") or () if depth else ():
+        parts.append([part])
+    for keyword in ("anyOf", "oneOf"):
+        if depth and schema.get(keyword):
+            parts.append(list(schema[keyword]))
+    merged: list[Mapping[str, Any]] = [own]
+    for options in parts:
+        expanded = [v for option in options if isinstance(option, Mapping) for v in _variants(option, root, depth - 1)]
+        merged = [_merged(one, two) for one in merged for two in expanded][:MAX_VARIANTS] or merged
+    return merged
+
+
+def _merged(one: Mapping[str, Any], two: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties = {**(two.get("properties") or {}), **(one.get("properties") or {})}
+    required = list(dict.fromkeys([*(one.get("required") or ()), *(two.get("required") or ())]))
+    return {**two, **one, "properties": properties, "required": required}
 
 
 def _plain_string(schema: Any) -> bool:
@@ -247,6 +289,7 @@ class NamedArguments:
     def __init__(self, tool: OfferedTool, emit: Emit, *, sure: bool) -> None:
         self._tool = tool
         self._root = tool.parameters
+        self._variants = variants(self._root)
         self._emit = emit
         self._sure = sure
         self._keys: set[str] = set()
@@ -312,7 +355,7 @@ class NamedArguments:
             self._emit("}" if self._keys else "{}")
 
     def _schema(self, key: str) -> Any:
-        return self._root["properties"].get(key, self._root.get("additionalProperties", True))
+        return property_schema(self._variants, key)
 
 
 def _as_json(text: str, types: frozenset[str]) -> str:

@@ -6,11 +6,19 @@ what it reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from workers.dialects.arguments import NamedArguments, ValueForm, dump, resolve, string_choices, value_form
+from workers.dialects.arguments import (
+    NamedArguments,
+    ValueForm,
+    dump,
+    property_schema,
+    string_choices,
+    value_form,
+    variants,
+)
 from workers.dialects.json_calls import read_list, read_object
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Markers, Steps
@@ -293,15 +301,18 @@ class XmlParameters:
         return g.sequence(g.calls(one, one), g.text(self.line + self.end))
 
     def _call_rule(self, g: GrammarBuilder, tool: OfferedTool) -> str:
+        return g.either(self._variant_rule(g, tool, variant) for variant in variants(tool.parameters))
+
+    def _variant_rule(self, g: GrammarBuilder, tool: OfferedTool, variant: Mapping[str, Any]) -> str:
         parameters = []
-        for key, schema, required in parameters_of(tool):
+        for key, schema, required in parameters_of(variant):
             rule = g.rule("parameter", self._parameter_rule(g, tool, key, schema))
             parameters.append(g.any_number(rule) if key is None else rule if required else g.optional(rule))
         return g.sequence(g.text(self._head(tool.name)), *parameters, g.text(self._tail))
 
     def _parameter_rule(self, g: GrammarBuilder, tool: OfferedTool, key: str | None, schema: Any) -> str:
         root = tool.parameters
-        form = value_form(schema, root)
+        form = value_form(schema if key is None else property_schema(variants(root), key), root)
         bare = form is not ValueForm.JSON
         if key is None:
             name = g.sequence(g.text(self.key), g.terminal("/[A-Za-z_][A-Za-z0-9_]{0,63}/"))
@@ -318,10 +329,8 @@ class XmlParameters:
         return g.sequence(begin, g.until(self.value_end), g.text(self.line))
 
 
-def parameters_of(tool: OfferedTool) -> Iterator[tuple[str | None, Any, bool]]:
+def parameters_of(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any, bool]]:
     """Name, schema and whether it is required, of each parameter; without a name for any number of free ones."""
-    root = tool.parameters
-    schema = resolve(root, root)
     properties = dict(schema.get("properties") or {})
     required = schema.get("required") or []
     others = schema.get("additionalProperties", True)

@@ -20,6 +20,7 @@ from workers.dialects.arguments import (
     resolve,
     string_choices,
     value_form,
+    variants,
 )
 from workers.dialects.calls import Call, parameters_of
 from workers.dialects.marked import MarkedDialect, thinking_switch
@@ -89,10 +90,13 @@ class Gemma4Calls:
         return g.calls(one, g.sequence(g.text(BEGIN), one))
 
     def _call_rule(self, g: GrammarBuilder, tool: OfferedTool) -> str:
+        return g.either(self._variant_rule(g, tool, variant) for variant in variants(tool.parameters))
+
+    def _variant_rule(self, g: GrammarBuilder, tool: OfferedTool, variant: Mapping[str, Any]) -> str:
         root = tool.parameters
         parameters = []
         free = ""
-        for key, schema, required in parameters_of(tool):
+        for key, schema, required in parameters_of(variant):
             if key is None:
                 one = g.sequence(g.terminal("/[A-Za-z_][A-Za-z0-9_]{0,63}/"), g.text(":"), g.json(schema, root))
                 free = g.optional(g.sequence(one, g.any_number(g.sequence(g.text(","), one))))

@@ -6,11 +6,11 @@ Source: the model card of LiquidAI/LFM2-8B-A1B. Its template shows no calls, so 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.dialects.arguments import ArgumentsBroken, dump, parse_json, types_of
+from workers.dialects.arguments import ArgumentsBroken, dump, parse_json, types_of, variants
 from workers.dialects.calls import Call, parameters_of
 from workers.dialects.marked import MarkedDialect
 from workers.dialects.parser import Calls
@@ -78,9 +78,12 @@ class PythonCalls:
         return g.sequence(g.text("["), g.calls(one, g.sequence(g.text(", "), one)), g.text(f"]{END}"))
 
     def _call_rule(self, g: GrammarBuilder, tool: OfferedTool) -> str:
+        return g.either(self._variant_rule(g, tool, variant) for variant in variants(tool.parameters))
+
+    def _variant_rule(self, g: GrammarBuilder, tool: OfferedTool, variant: Mapping[str, Any]) -> str:
         root = tool.parameters
         parameters = []
-        for key, schema, required in parameters_of(tool):
+        for key, schema, required in parameters_of(variant):
             if key is None:
                 continue  # Python has no way to write names that are not names
             if tool.grammar is not None:

@@ -72,11 +72,35 @@ EDIT = CustomTool(
 )
 EDIT_TEXT = re.compile(r'\*\*\* "Begin"\n(\+[^\n<]{0,9}\n)+\*\*\* End\n?')
 
+NODE = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+    "required": ["name", "next"],
+    "additionalProperties": False,
+}
+CHAIN = FunctionTool(name="chain", parameters={"$ref": "#/$defs/node", "$defs": {"node": NODE}})
+SHAPES = FunctionTool(
+    name="shapes",
+    parameters={
+        "type": "object",
+        "anyOf": [
+            {"properties": {"kind": {"const": "dot"}}, "required": ["kind"], "additionalProperties": False},
+            {
+                "properties": {"kind": {"const": "line"}, "size": {"type": "integer"}},
+                "required": ["kind", "size"],
+                "additionalProperties": False,
+            },
+        ],
+    },
+)
+
 TOOLSETS = {
     "one tool": Toolbox([WEATHER]),
     "three tools": Toolbox([WEATHER, NOW, ISSUES]),
     "a rich schema": Toolbox([BOOKING]),
     "free arguments": Toolbox([FREE]),
+    "a reference": Toolbox([CHAIN]),
+    "a choice of shapes": Toolbox([SHAPES]),
     "custom": Toolbox([PATCH, NOW]),
     "custom by regex": Toolbox([SHAPE]),
     "custom by lark": Toolbox([EDIT]),

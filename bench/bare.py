@@ -14,8 +14,8 @@ from typing import Any
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
-from workers.engine.cpu import usable_cores
 
+from shared.cpu import usable_cores
 from shared.settings import Settings
 from workers.engine.context import SINGLE_THREAD_PARAMETERS, Batch
 from workers.engine.core import Sampling

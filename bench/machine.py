@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from workers.engine.cpu import usable_cores
+from shared.cpu import usable_cores
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from redis.asyncio import Redis
 
-from api.errors import ApiError
+from api.errors import ApiError, shown
 from shared.redis import conversations
 from shared.redis.conversations import (
     ConversationChanged,
@@ -40,7 +40,7 @@ def refusals(conversation_id: str, param: str | None = "conversation_id") -> Ite
     try:
         yield
     except ConversationGone:
-        message = f"Conversation with id '{conversation_id}' not found."
+        message = f"Conversation with id '{shown(conversation_id)}' not found."
         raise ApiError(404, message, param=param, code="conversation_not_found") from None
     except ConversationHeld as held:
         reason = f"The response '{held.response_id}' is running on the conversation '{conversation_id}'."
@@ -67,5 +67,6 @@ def _locked(message: str, param: str | None) -> ApiError:
 
 
 def item_repeated(item_id: str) -> ApiError:
-    message = f"Duplicate item found with id '{item_id}'. A conversation holds an item once: send only what is new."
+    reason = f"Duplicate item found with id '{shown(item_id)}'."
+    message = f"{reason} A conversation holds an item once: send only what is new."
     return ApiError(400, message, param="input", code="duplicate_item")

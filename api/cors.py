@@ -30,7 +30,7 @@ class Cors:
     async def _preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answers a browser that asks whether it may call."""
         asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_METHOD)
-        if request.method != hdrs.METH_OPTIONS or not asked or not self._allows(request):
+        if request.method != hdrs.METH_OPTIONS or not asked or not self.allows(request):
             return await handler(request)
         headers = {hdrs.ACCESS_CONTROL_ALLOW_METHODS: METHODS, hdrs.ACCESS_CONTROL_MAX_AGE: str(MAX_AGE_SECONDS)}
         if wanted := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
@@ -41,7 +41,7 @@ class Cors:
         """Called when the headers of any answer are about to leave: a success, an error, a stream."""
         if not self._any:
             response.headers.add(hdrs.VARY, hdrs.ORIGIN)
-        if not self._allows(request):
+        if not self.allows(request):
             return
         response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSED
         if self._any:
@@ -50,6 +50,7 @@ class Cors:
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = request.headers[hdrs.ORIGIN]
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
 
-    def _allows(self, request: web.Request) -> bool:
+    def allows(self, request: web.Request) -> bool:
+        """Whether a request comes from a page of another origin that may call."""
         origin = request.headers.get(hdrs.ORIGIN)
         return origin is not None and (self._any or origin in self._origins)

@@ -14,9 +14,10 @@ from redis.asyncio import Redis
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
+from api.finishing import to_its_end
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
-from api.limits import check_limits
+from api.limits import check_limits, check_nesting
 from api.media.reader import MediaReader, check_vision
 from api.references import resolve
 from api.tools import read_choice, read_format, read_tools
@@ -130,7 +131,8 @@ class Creation:
         return Draft(record, emitter.take())
 
     async def create(self, draft: Draft, idempotency: Idempotency | None = None) -> str | None:
-        """Writes the record, enqueues the job and wakes a worker.
+        """Writes the record, enqueues the job and wakes a worker. When the client leaves meanwhile it does so all the
+        same, so that the caller has something to cancel.
 
         Returns the id of the response that the idempotency key stands for already, else None. Raises ApiError when an
         ancestor has just gone, or when the key came with another request before.
@@ -141,8 +143,10 @@ class Creation:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
         conversation = draft.record.response.conversation
         with refusals(conversation.id if conversation else "", param="conversation"):
-            outcome = await records.create(
-                self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+            outcome = await to_its_end(
+                records.create(
+                    self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+                )
             )
         match outcome:
             case AncestorGone(response_id=gone):
@@ -189,6 +193,7 @@ class Creation:
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
+        check_nesting(raw[:most], where, self._settings)
         reader = ItemReader(new_id("resp"), owner, self.sealer, most)
         given = reader.read_list(raw, where)
         await self._media.read(given, where)

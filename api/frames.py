@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from api.errors import ApiError
+from api.errors import ApiError, shown
 from api.validation import decode_body
 from shared.schema.request import MAX_STREAM_ID, CreateFrame
 
@@ -63,7 +63,7 @@ def read_frame(data: bytes, most_bytes: int) -> CreateFrame | SteerFrame:
     if kind == "response.steer":
         return decode_body(_steer, data)
     if kind != "response.create":
-        message = f"type is {kind!r}, expected 'response.create'."
+        message = f"type is {shown(repr(kind))}, expected 'response.create'."
         raise ApiError(400, message, param="type", code="invalid_value")
     frame = decode_body(_create, data)
     if frame.background:

@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from api.errors import ApiError
+from api.errors import ApiError, shown
 from api.validation import ENCRYPTED_REASONING, INCLUDABLE, LOGPROBS
 from shared.schema.content import OutputText
 from shared.schema.items import Item, Message, Reasoning, shown_to_client
@@ -17,12 +17,12 @@ def read_include(request: web.Request) -> frozenset[str]:
     values = [*request.query.getall("include", []), *request.query.getall("include[]", [])]
     for position, value in enumerate(values):
         if value not in INCLUDABLE:
-            message = f"include[{position}] is '{value}', expected one of {', '.join(sorted(INCLUDABLE))}."
+            message = f"include[{position}] is '{shown(value)}', expected one of {', '.join(sorted(INCLUDABLE))}."
             raise ApiError(400, message, param=f"include[{position}]", code="invalid_value")
     return frozenset(values)
 
 
-def shown(item: Item, include: frozenset[str]) -> Item:
+def revealed(item: Item, include: frozenset[str]) -> Item:
     """An item without what was not asked for, and without what is only stored with it."""
     item = shown_to_client(item)
     match item:

@@ -20,6 +20,7 @@ from api.calls import open_calls
 from api.cancellation import cancel
 from api.creation import Chain, Creation
 from api.errors import ApiError, server_error, unavailable
+from api.finishing import to_its_end
 from api.follower import ResponseGone
 from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
 from api.sse import Wire
@@ -182,11 +183,11 @@ class Connection:
         except ResponseGone:
             raise server_error(f"The response '{response.id}' was deleted before its end.") from None
         except BaseException:
-            await cancel(self._redis, self._settings, response.id, self._owner)
+            await to_its_end(cancel(self._redis, self._settings, response.id, self._owner))
             raise
         finally:
             if not response.store:
-                await records.forget(self._redis, response.id)
+                await to_its_end(records.forget(self._redis, response.id))
 
     async def _remember(self, response_id: str) -> None:
         parent = await records.read_parent(self._redis, response_id)

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from api.context import CREATION, REDIS, SETTINGS
 from api.conversations import check_distinct, refusals
-from api.errors import ApiError
-from api.including import read_include, shown
+from api.errors import ApiError, shown
+from api.including import read_include, revealed
 from api.limits import check_metadata
 from api.paging import ItemList, read_page
 from api.routes.responses import OWNER
@@ -76,7 +76,7 @@ async def create_items(request: web.Request) -> web.Response:
     items = await _read_items(request, decode_body(_create_items, await request.read()).items)
     with refusals(conversation_id):
         await conversations.add(request.app[REDIS], conversation_id, OWNER, items, _ttl(request))
-    return _result(_list([shown(item, include) for item in items], has_more=False))
+    return _result(_list([revealed(item, include) for item in items], has_more=False))
 
 
 @routes.get("/v1/conversations/{id}/items")
@@ -93,16 +93,16 @@ async def list_items(request: web.Request) -> web.Response:
             after=wanted.after,
         )
     if items is None:
-        message = f"after is '{wanted.after}', which is no item of this conversation."
+        message = f"after is '{shown(wanted.after or '')}', which is no item of this conversation."
         raise ApiError(400, message, param="after", code="invalid_value")
-    page = [shown(item, include) for item in items[: wanted.limit]]
+    page = [revealed(item, include) for item in items[: wanted.limit]]
     return _result(_list(page, has_more=len(items) > wanted.limit))
 
 
 @routes.get("/v1/conversations/{id}/items/{item_id}")
 async def retrieve_item(request: web.Request) -> web.Response:
     include = read_include(request)
-    return _result(shown(await _item(request), include))
+    return _result(revealed(await _item(request), include))
 
 
 @routes.delete("/v1/conversations/{id}/items/{item_id}")
@@ -119,7 +119,7 @@ async def _item(request: web.Request) -> Item:
     with refusals(conversation_id):
         item = await conversations.read_item(request.app[REDIS], conversation_id, OWNER, item_id)
     if item is None:
-        message = f"Item with id '{item_id}' not found in the conversation '{conversation_id}'."
+        message = f"Item with id '{shown(item_id)}' not found in the conversation '{shown(conversation_id)}'."
         raise ApiError(404, message, param="item_id", code="item_not_found")
     return item
 

@@ -14,6 +14,7 @@ from api.cancellation import cancel
 from api.compaction import compacted, summary_request
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
+from api.finishing import to_its_end
 from api.follower import ResponseGone
 from api.items import require_sealer
 from api.middleware import RESPONSE_ID
@@ -44,16 +45,15 @@ async def create_response(request: web.Request) -> web.StreamResponse:
     response = draft.record.response
     request[RESPONSE_ID] = response.id
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
-    async with channel as subscription:
+    async with channel as subscription, _attended(request, response):
         earlier = await creation.create(draft, _idempotency(request, encoded, response))
         if earlier is not None:
             return await _repeat(request, body, earlier)
         if response.background and not body.stream:
             return _result(msgspec.json.encode(response))
-        async with _attended(request, response):
-            if body.stream:
-                return await streams.send(request, response.id, subscription, first=draft.events)
-            return _result(_checked(await streams.result(response.id, subscription)))
+        if body.stream:
+            return await streams.send(request, response.id, subscription, first=draft.events)
+        return _result(_checked(await streams.result(response.id, subscription)))
 
 
 @routes.post("/v1/responses/compact")
@@ -63,10 +63,9 @@ async def compact_response(request: web.Request) -> web.Response:
     sealer = require_sealer(creation.sealer, "compact")
     draft = await creation.draft(summary_request(body), OWNER)
     response = draft.record.response
-    async with streams.end_of(response.id) as subscription:
+    async with streams.end_of(response.id) as subscription, _attended(request, response):
         await creation.create(draft)
-        async with _attended(request, response):
-            encoded = _checked(await streams.result(response.id, subscription))
+        encoded = _checked(await streams.result(response.id, subscription))
     turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, OWNER)
     conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
     summary = compacted(_decode_response(encoded), conversation, sealer, OWNER)
@@ -153,8 +152,8 @@ async def _repeat(request: web.Request, body: CreateResponse, response_id: str) 
 
 @asynccontextmanager
 async def _attended(request: web.Request, response: Response) -> AsyncIterator[None]:
-    """While a client waits: when it leaves, its generation is cancelled, unless that runs in the background; at the end
-    nothing is left of an unstored response."""
+    """While a response is created and a client waits: when it leaves, its generation is cancelled, unless that runs in
+    the background; at the end nothing is left of an unstored response."""
     redis = request.app[REDIS]
     try:
         yield
@@ -162,11 +161,11 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         raise server_error(f"The response '{response.id}' was deleted before its end.") from None
     except BaseException:
         if not response.background:
-            await cancel(redis, request.app[SETTINGS], response.id, OWNER)
+            await to_its_end(cancel(redis, request.app[SETTINGS], response.id, OWNER))
         raise
     finally:
         if not response.store:
-            await records.forget(redis, response.id)
+            await to_its_end(records.forget(redis, response.id))
 
 
 def _idempotency(request: web.Request, body: bytes, response: Response) -> Idempotency | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from api.context import CREATION, REDIS, SETTINGS, SOCKETS, STREAMS
-from api.errors import ApiError, unavailable
+from api.cors import Cors
+from api.errors import ApiError, shown, unavailable
 from api.routes.responses import OWNER
 from api.sse import wire_of
 from api.websocket import Connection
@@ -38,13 +39,14 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
 
 
 def _check_origin(request: web.Request) -> None:
-    """Any page in a browser may open a WebSocket to us, and CORS does not hold it back: only our own pages may.
+    """CORS does not hold back a page that opens a WebSocket: only our own pages may, and those of CORS_ORIGINS.
 
     Who is no browser sends no Origin. Raises ApiError.
     """
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and origin.partition("://")[2] != request.host:
-        message = f"Pages of {origin} may not open a WebSocket here."
+    ours = origin is None or origin.partition("://")[2] == request.host
+    if not ours and not Cors(request.app[SETTINGS].cors_origins).allows(request):
+        message = f"Pages of {shown(origin or '')} may not open a WebSocket here."
         raise ApiError(403, message, type="permission_error", code="origin_not_allowed")
 
 

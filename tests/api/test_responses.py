@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
-from shared.redis import keys
+from shared.redis import keys, records
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.waiting import until
@@ -254,6 +256,30 @@ async def test_a_client_that_leaves_frees_its_slot(stack: Stack) -> None:
         assert len(stack.engine.cancelled) == (1 if stream else 2)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_while_its_response_is_created_frees_its_slot(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    create, release = records.create, asyncio.Event()
+
+    async def slowly(*arguments: Any) -> Any:
+        outcome = await create(*arguments)
+        await release.wait()
+        return outcome
+
+    monkeypatch.setattr("api.creation.records.create", slowly)
+    stack.engine.play(Script("one", asyncio.Event(), "two"))
+    task = asyncio.create_task(stack.post(input="Hi", stream=stream))
+    await until(
+        lambda: stack.engine.stats.running == 1
+    )  # a worker has it before the front end knows that it is written
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await stack.get("/healthz")  # by now the front end has seen that the client has left
+    release.set()
+    await until(lambda: len(stack.engine.cancelled) == 1)
+
+
 async def test_the_record_of_a_left_response_says_cancelled(stack: Stack) -> None:
     gate = asyncio.Event()
     stack.engine.play(Script("one", gate))
@@ -335,3 +361,32 @@ async def only_response(stack: Stack) -> str:
     """The id of the one response that runs."""
     await until(lambda: stack.engine.stats.running == 1)
     return stack.engine.requests[-1].id
+
+
+async def test_a_client_that_leaves_while_its_response_is_written_leaves_nothing_running(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, go_on = asyncio.Event(), asyncio.Event()
+    create = records.create
+
+    async def slow(*arguments: Any) -> Any:
+        outcome = await create(*arguments)
+        written.set()
+        await go_on.wait()
+        return outcome
+
+    monkeypatch.setattr(records, "create", slow)
+    server = stack.fronts[0].runner.server
+    assert server is not None
+    for stream in (True, False):
+        stack.engine.play(Script(asyncio.Event()))
+        task = asyncio.create_task(stack.stream(input="Hi") if stream else stack.post(input="Hi"))
+        await written.wait()
+        await until(lambda: stack.engine.stats.running == 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: all(c.transport is None for c in server.connections))  # type: ignore[attr-defined]
+        go_on.set()
+        await until(lambda: stack.engine.stats.running == 0)
+        written.clear()
+        go_on.clear()

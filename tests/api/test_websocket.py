@@ -378,6 +378,14 @@ async def test_pages_of_other_origins_may_not_connect(stack: Stack) -> None:
     await socket.close()
 
 
+async def test_pages_of_allowed_origins_may_connect(make_stack: StackFactory) -> None:
+    stack = await make_stack(cors_origins=("https://app.example",))
+    socket = await Socket.open(stack, origin="https://app.example")
+    await socket.close()
+    with pytest.raises(WSServerHandshakeError):
+        await Socket.open(stack, origin="https://evil.example")
+
+
 async def test_a_slow_reader_gets_everything_and_is_not_buffered_for(make_stack: StackFactory) -> None:
     stack = await make_stack(follower_buffer_events=4)
     text = ["x" * 50_000 for _ in range(300)]

@@ -57,7 +57,8 @@ class Row:
 
 
 def _rows() -> Iterator[Row]:
-    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("|")]
+    table = TABLE.read_text().split("| kind |")[1].split("\n\n")[0]
+    lines = ("| kind |" + table).splitlines()
     header, _, *body = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
     assert header == COLUMNS
     for cells in body:

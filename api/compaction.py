@@ -9,9 +9,9 @@ import time
 from typing import Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
-from shared.schema.content import text_of
+from shared.schema.content import as_sent, text_of
 from shared.schema.ids import new_id
 from shared.schema.items import Compaction, Item, Message, OutputItem
 from shared.schema.request import CompactRequest, CreateResponse, ReasoningOptions
@@ -52,7 +52,8 @@ def compacted(response: Response, conversation: list[Item], sealer: Sealer, owne
     messages = [item for item in response.output if isinstance(item, Message)]
     summary = "\n".join(text_of(part) for message in messages for part in message.content)
     sealed = sealer.seal(summary, owner=owner, purpose=COMPACTION)
-    said = [item for item in conversation if isinstance(item, Message) and item.role == "user"]
+    asked = [item for item in conversation if isinstance(item, Message) and item.role == "user"]
+    said = [structs.replace(message, content=as_sent(message.content)) for message in asked]
     assert response.usage is not None
     return CompactedResponse(
         id=new_id("resp"),

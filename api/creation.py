@@ -18,6 +18,7 @@ from api.finishing import to_its_end
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
 from api.limits import check_limits, check_nesting
+from api.media.reader import MediaReader, check_vision
 from api.references import resolve
 from api.tools import read_choice, read_format, read_tools
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
@@ -26,7 +27,7 @@ from shared.redis import counting, records
 from shared.redis.conversations import Opening
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
 from shared.schema.ids import new_id
-from shared.schema.items import Item, text_bytes
+from shared.schema.items import Item, ItemReference, text_bytes
 from shared.schema.models import ModelCard
 from shared.schema.request import CreateResponse, PlainFormat, TextFormat
 from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, Response, TextConfig
@@ -88,6 +89,7 @@ class Creation:
         self._redis = redis
         self._fleet = fleet
         self._settings = settings
+        self._media = MediaReader(settings)
         self.sealer = sealer_of(settings.encryption_key)
 
     async def draft(self, request: CreateResponse, owner: str, chain: Chain | None = None) -> Draft:
@@ -96,8 +98,9 @@ class Creation:
         `chain` is what the request continues where the caller knows that already.
         """
         response_id = new_id("resp")
-        items = await self._items(request, response_id, owner)
+        given = self._read(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
+        items = await self._items(given, owner, card)
         chain = chain or await self._ancestors(request, owner)
         offer = self._offer(request)
         check_calls(items, chain.waiting)
@@ -175,22 +178,32 @@ class Creation:
         tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
         return Offer(tools, read_choice(request, tools), read_format(request))
 
-    async def _items(self, request: CreateResponse, response_id: str, owner: str) -> list[Item]:
+    def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
         check_limits(request, self._settings)
-        reader = ItemReader(response_id, owner, self.sealer, self._settings.max_input_items)
-        return await resolve(self._redis, reader.read(request), owner)
+        return ItemReader(response_id, owner, self.sealer, self._settings.max_input_items).read(request)
+
+    async def _items(self, given: list[Item | ItemReference], owner: str, card: ModelCard) -> list[Item]:
+        """The input as the model can be given it: images and files looked into, references resolved."""
+        check_vision(given, card)
+        await self._media.read(given)
+        items = await resolve(self._redis, given, owner)
+        check_vision(items, card)
+        return items
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
         for position, item in enumerate(raw[:most]):
             check_nesting(item, f"{where}[{position}]", self._settings)
         reader = ItemReader(new_id("resp"), owner, self.sealer, most)
-        return await resolve(self._redis, reader.read_list(raw, where), owner, where)
+        given = reader.read_list(raw, where)
+        await self._media.read(given, where)
+        return await resolve(self._redis, given, owner, where)
 
     async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
-        items = await self._items(request, new_id("resp"), owner)
+        given = self._read(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
+        items = await self._items(given, owner, card)
         ancestors = await self._ancestors(request, owner)
         offer = self._offer(request)
         return (await self._measure(request, items, ancestors, card, owner, offer)).tokens

@@ -144,4 +144,5 @@ def _model(card: ModelCard, name: str) -> Model:
         architecture=card.architecture,
         parameters=card.parameters,
         quantization=card.quantization,
+        vision=card.vision,
     )

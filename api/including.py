@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from api.errors import ApiError, shown
 from api.validation import ENCRYPTED_REASONING, INCLUDABLE, LOGPROBS
 from shared.schema.content import OutputText
-from shared.schema.items import Item, Message, Reasoning
+from shared.schema.items import Item, Message, Reasoning, shown_to_client
 
 
 def read_include(request: web.Request) -> frozenset[str]:
@@ -23,7 +23,8 @@ def read_include(request: web.Request) -> frozenset[str]:
 
 
 def revealed(item: Item, include: frozenset[str]) -> Item:
-    """An item without what was not asked for."""
+    """An item without what was not asked for, and without what is only stored with it."""
+    item = shown_to_client(item)
     match item:
         case Message() if LOGPROBS not in include:
             parts = [replace(part, logprobs=[]) if isinstance(part, OutputText) else part for part in item.content]

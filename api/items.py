@@ -8,7 +8,17 @@ import msgspec
 
 from api.errors import ApiError, shown
 from api.validation import reading
-from shared.schema.content import InputText, MessagePart, OutputText, ReasoningText
+from shared.schema.content import (
+    InputFile,
+    InputImage,
+    InputPart,
+    InputText,
+    MessagePart,
+    OutputText,
+    ReasoningText,
+    Refusal,
+    as_sent,
+)
 from shared.schema.ids import item_id
 from shared.schema.items import (
     CallOutputInput,
@@ -50,6 +60,14 @@ _call = msgspec.json.Decoder(FunctionCallInput)
 _custom_call = msgspec.json.Decoder(CustomToolCallInput)
 _output = msgspec.json.Decoder(CallOutputInput)
 _reference = msgspec.json.Decoder(ItemReference)
+
+
+_PARTS: dict[str, tuple[type[MessagePart], ...]] = {
+    "user": (InputText, InputImage, InputFile),
+    "system": (InputText, InputFile),
+    "developer": (InputText, InputFile),
+    "assistant": (OutputText, Refusal),
+}
 
 
 class ItemReader:
@@ -106,17 +124,18 @@ class ItemReader:
             parts = [text]
         else:
             parts = easy.content
+        allowed = _PARTS[easy.role]
         for number, part in enumerate(parts):
-            if isinstance(part, InputText) == assistant:
-                allowed = "'output_text' or 'refusal'" if assistant else "'input_text'"
+            if not isinstance(part, allowed):
+                names = " or ".join(f"'{kind.__struct_config__.tag}'" for kind in allowed)
                 place = f"{where}.content[{number}].type"
-                message = f"{place}: a message of the role '{easy.role}' holds parts of type {allowed}."
+                message = f"{place}: a message of the role '{easy.role}' holds parts of type {names}."
                 raise ApiError(400, message, param=place, code="invalid_value")
         return Message(
             id=easy.id or item_id("msg", self._response_id, position),
             status=easy.status or "completed",
             role=easy.role,
-            content=parts,
+            content=as_sent(parts),
             phase=easy.phase if easy.phase else msgspec.UNSET,
         )
 
@@ -151,7 +170,7 @@ class ItemReader:
         return FunctionCallOutput(
             id=item.id or item_id("fco", self._response_id, position),
             call_id=item.call_id,
-            output=item.output,
+            output=_as_sent(item.output),
             status=item.status or "completed",
         )
 
@@ -168,7 +187,7 @@ class ItemReader:
     def _read_custom_output(self, raw: msgspec.Raw, where: str, position: int) -> CustomToolCallOutput:
         item = _output.decode(raw)
         identifier = item.id or item_id("ctco", self._response_id, position)
-        return CustomToolCallOutput(id=identifier, call_id=item.call_id, output=item.output)
+        return CustomToolCallOutput(id=identifier, call_id=item.call_id, output=_as_sent(item.output))
 
     def _read_reference(self, raw: msgspec.Raw, where: str, position: int) -> ItemReference:
         return _reference.decode(raw)
@@ -179,6 +198,10 @@ class ItemReader:
         except SealBroken as error:
             message = f"{where} cannot be read: {error}."
             raise ApiError(400, message, param=where, code="invalid_encrypted_content") from None
+
+
+def _as_sent(output: str | list[InputPart]) -> str | list[InputPart]:
+    return output if isinstance(output, str) else as_sent(output)
 
 
 def require_sealer(sealer: Sealer | None, where: str) -> Sealer:

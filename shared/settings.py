@@ -75,6 +75,14 @@ class Settings:
     max_metadata_key_length: int = 64
     max_metadata_value_length: int = 512
     cors_origins: tuple[str, ...] = ()  # whose browser pages may call: empty none, `*` all, else these origins
+    max_file_bytes: int = 8 * 1024 * 1024  # of one file or image, decoded; also of the text in it
+    max_images: int = 64  # of one request
+    max_image_pixels: int = 36_000_000  # of one image
+    max_pdf_pages: int = 500
+    pdf_seconds: float = 20.0  # how long reading one PDF may take
+    allow_remote_media: bool = False  # whether images and files may be http(s) addresses
+    remote_media_seconds: float = 10.0  # how long fetching one may take, redirects included
+    private_networks: tuple[str, ...] = ()  # that may be reached for clients though they are private, as CIDR
     hosted_tools: str = "ignore"  # or refuse: tools that only OpenAI hosts, such as web_search
     wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
     ping_seconds: float = 15.0

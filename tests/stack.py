@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession, web
@@ -103,8 +102,8 @@ class Stack:
         return self.fronts[-1]
 
     async def add_worker(self, loader: Callable[..., Engine], models: list[Served] | None = None) -> WorkerProcess:
-        def load(path: Path, settings: Settings, progress: Callable[[float], None]) -> Engine:
-            engine = loader(path, settings, progress)
+        def load(*arguments: Any) -> Engine:
+            engine = loader(*arguments)
             self.engines.append(engine)
             return engine
 

@@ -44,7 +44,7 @@ class Briefing:
 
     async def write(self, emitter: Emitter, tell: Callable[[], None], summarise: Summarise) -> Prompt:
         """The prompt. `tell` is called when the emitter has something to tell. Raises TemplateError,
-        ConversationGone.
+        PictureRefused, ConversationGone.
         """
         if self._context.conversation_gone:
             raise ConversationGone

@@ -23,7 +23,15 @@ from shared.turns import in_order
 from workers.briefing import SUMMARY_TOKENS, Briefing, ConversationGone
 from workers.demand import constraint_for, demand_of
 from workers.dialects.toolbox import Toolbox
-from workers.engine.core import EngineFailed, FinishReason, GenerationRequest, ModelLoadError, PromptTooLong, Sampling
+from workers.engine.core import (
+    EngineFailed,
+    FinishReason,
+    GenerationRequest,
+    ModelLoadError,
+    PictureRefused,
+    PromptTooLong,
+    Sampling,
+)
 from workers.engine.generation import Generation
 from workers.grammar.builder import GrammarError
 from workers.grammar.constraint import OutputConstraint
@@ -105,6 +113,8 @@ class Job:
             self._emitter.fail("invalid_prompt", "The conversation was deleted before this response could read it.")
         except TemplateError as error:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
+        except PictureRefused as error:
+            self._emitter.fail("invalid_prompt", f"The model cannot be shown this conversation: {error}.")
         except (ModelLoadError, EngineFailed) as error:
             log.error("generation_failed", response_id=self._response.id, error=str(error))
             self._emitter.fail("server_error", f"The model could not answer: {error}", self._counts.usage())
@@ -173,7 +183,11 @@ class Job:
         parser = model.prompter.dialect.parser(prompt.text)
         reader = Reader(model.engine, parser, scratch, self._counts)
         request = GenerationRequest(
-            id=self._response.id, tokens=prompt.tokens, sampling=self._sampling(), max_tokens=SUMMARY_TOKENS
+            id=self._response.id,
+            tokens=prompt.tokens,
+            images=prompt.images,
+            sampling=self._sampling(),
+            max_tokens=SUMMARY_TOKENS,
         )
         await self._read_all(model.engine.generate(request), reader, prompt)
         scratch.close()
@@ -186,6 +200,7 @@ class Job:
         return GenerationRequest(
             id=self._response.id,
             tokens=[*prompt.tokens, *done],
+            images=prompt.images,
             sampling=self._sampling(),
             max_tokens=0 if self._context.generation.prewarm else None if limit is None else limit - len(done),
             stop_tokens=frozenset(tokens[0] for tokens in stops if len(tokens) == 1),

@@ -23,8 +23,8 @@ from workers.template import TemplateError
 
 log = structlog.get_logger()
 
-Loader = Callable[[Path, Settings, Callable[[float], None]], Engine]
-"""Loads an engine, blocking; it is told a function to report progress to, from 0 to 1."""
+Loader = Callable[[Path, Settings, Callable[[float], None], Path | None], Engine]
+"""Loads an engine, blocking; it is told a function to report progress to, from 0 to 1, and the model's projector."""
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class Served:
 
     variant: Variant
     default: bool  # whether the model's key alone means it
+    projector: Path | None = None  # through which it is shown images
 
 
 def served(catalog: Catalog, names: Sequence[str]) -> list[Served]:
@@ -58,7 +59,8 @@ def served(catalog: Catalog, names: Sequence[str]) -> list[Served]:
         defaults = {next(v.id for v in chosen if v.model == variant.model) for variant in chosen}
     else:
         chosen = [variant for model in catalog.models for variant in model.variants if not variant.broken]
-    return [Served(variant, variant.id in defaults) for variant in chosen]
+    projectors = {model.key: model.projector for model in catalog.models}
+    return [Served(variant, variant.id in defaults, projectors.get(variant.model)) for variant in chosen]
 
 
 class Models:
@@ -97,10 +99,11 @@ class Models:
         async with self._lock:
             if loaded := self._loaded.get(model):
                 return loaded
-            variant = self._served[model].variant
+            variant, projector = self._served[model].variant, self._served[model].projector
             await self._make_room()
             try:
-                engine = await asyncio.to_thread(self._loader, variant.path, self._settings, _Progress(model).report)
+                progress = _Progress(model).report
+                engine = await asyncio.to_thread(self._loader, variant.path, self._settings, progress, projector)
                 try:
                     prompter = Prompter(engine)
                 except TemplateError as error:
@@ -135,6 +138,7 @@ class Models:
             architecture=(header.architecture if header else None) or "",
             parameters=variant.parameters_label or "",
             quantization=variant.quantization,
+            vision=loaded.engine.model.vision if loaded else served.projector is not None,
             state="unavailable" if reason else "loaded" if loaded else "available",
             reason=reason,
         )

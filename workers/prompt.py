@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import UnsetType
 
-from shared.schema.content import InputText, text_of
+from shared.schema.content import InputImage, InputPart, MessagePart, text_of
 from shared.schema.items import (
     Compaction,
     CustomToolCall,
@@ -17,7 +17,6 @@ from shared.schema.items import (
     FunctionCall,
     FunctionCallOutput,
     Item,
-    Message,
     OutputItem,
     Reasoning,
 )
@@ -25,7 +24,8 @@ from workers.dialects import detect
 from workers.dialects.history import Messages, assistant, output
 from workers.dialects.probe import probe
 from workers.dialects.toolbox import INPUT, Toolbox
-from workers.engine.core import Engine
+from workers.engine.core import Engine, ImageCells
+from workers.pictures import Pictures
 from workers.template import ChatTemplate, TemplateError
 
 
@@ -33,6 +33,7 @@ from workers.template import ChatTemplate, TemplateError
 class Prompt:
     text: str
     tokens: list[int]
+    images: tuple[ImageCells, ...] = ()
 
 
 class Prompter:
@@ -61,20 +62,28 @@ class Prompter:
         effort: str | None,
         tools: Toolbox | None = None,
     ) -> Prompt:
-        """The prompt for a conversation. Raises TemplateError where the template refuses it."""
-        messages = to_messages(instructions, items, tools or Toolbox())
+        """The prompt for a conversation. Raises TemplateError where the template refuses it, PictureRefused where the
+        model cannot be shown what is in it."""
+        pictures = Pictures()
+        messages = to_messages(instructions, items, tools or Toolbox(), pictures)
         prepared, offered = self.dialect.prepare(messages, tools, self.traits)
         variables = self.dialect.template_variables(effort)
         if offered:
             variables["tools"] = offered
         text = self._template.render(prepared, variables)
-        return Prompt(text, self._engine.tokenize(text))
+        if not pictures:
+            return Prompt(text, self._engine.tokenize(text))
+        reading = self._engine.read(pictures.split(text))
+        return Prompt(text, reading.tokens, reading.images)
 
 
-def to_messages(instructions: str | None, items: Iterable[Item | OutputItem], tools: Toolbox) -> Messages:
+def to_messages(
+    instructions: str | None, items: Iterable[Item | OutputItem], tools: Toolbox, pictures: Pictures
+) -> Messages:
     """The conversation in the form of `workers.dialects.history`.
 
     What the assistant did without hearing anything in between (its reasoning, its words, its calls) is one message.
+    Images are collected in `pictures`, their marks stand in the text.
     """
     messages: Messages = [{"role": "system", "content": instructions}] if instructions else []
     said = _Said()
@@ -92,14 +101,16 @@ def to_messages(instructions: str | None, items: Iterable[Item | OutputItem], to
             said.calls.append((item.call_id, names[item.call_id], {INPUT: item.input}))
         elif isinstance(item, FunctionCallOutput | CustomToolCallOutput):
             messages += said.take()
-            messages.append(output(item.call_id, names.get(item.call_id, "unknown"), _output_text(item.output)))
+            messages.append(
+                output(item.call_id, names.get(item.call_id, "unknown"), _output_text(item.output, pictures))
+            )
         elif isinstance(item, Compaction):
             raise ValueError("a compaction is opened by workers.conversation before it gets here")
         elif item.role == "assistant":
-            said.text.append(_text(item))
+            said.text.append(_text(item.content, pictures))
         else:
             messages += said.take()
-            messages.append({"role": item.role, "content": _text(item)})
+            messages.append({"role": item.role, "content": _text(item.content, pictures)})
     return messages + said.take()
 
 
@@ -120,12 +131,19 @@ class _Said:
         return taken
 
 
-def _text(item: Message) -> str:
-    return "\n".join(map(text_of, item.content))
+def _text(parts: Iterable[MessagePart], pictures: Pictures) -> str:
+    """Parts in order: texts on lines of their own, images where they stand between them."""
+    text, after_text = "", False
+    for part in parts:
+        if isinstance(part, InputImage):
+            text, after_text = text + pictures.mark(part), False
+        else:
+            text, after_text = text + ("\n" if after_text else "") + text_of(part), True
+    return text
 
 
-def _output_text(given: str | list[InputText]) -> str:
-    return given if isinstance(given, str) else "\n".join(part.text for part in given)
+def _output_text(given: str | Sequence[InputPart], pictures: Pictures) -> str:
+    return given if isinstance(given, str) else _text(given, pictures)
 
 
 def _namespace(value: str | UnsetType | None) -> str | None:

@@ -23,6 +23,7 @@ from api.sse import wire_of
 from api.validation import check_supported, decode_body, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
+from shared.schema.items import shown_to_client
 from shared.schema.request import CompactRequest, CreateResponse
 from shared.schema.response import Response, ResponseError
 
@@ -114,7 +115,7 @@ async def list_input_items(request: web.Request) -> web.Response:
     items = await records.read_input(request.app[REDIS], response_id, OWNER)
     if items is None:
         raise response_not_found(response_id)
-    return _result(msgspec.json.encode(page(items, wanted)))
+    return _result(msgspec.json.encode(page([shown_to_client(item) for item in items], wanted)))
 
 
 @routes.post("/v1/responses/input_tokens")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
 
-from shared.schema.content import InputText, MessagePart, ReasoningText, SummaryText, text_of
+from shared.schema.content import (
+    InputImage,
+    InputPart,
+    MessagePart,
+    ReasoningText,
+    SummaryText,
+    as_sent,
+    text_of,
+)
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -49,7 +57,7 @@ class FunctionCallOutput(Struct, tag_field="type", tag="function_call_output", k
 
     id: str
     call_id: str
-    output: str | list[InputText]
+    output: str | list[InputPart]
     status: ItemStatus = "completed"
 
 
@@ -66,7 +74,7 @@ class CustomToolCall(Struct, tag_field="type", tag="custom_tool_call", kw_only=T
 class CustomToolCallOutput(Struct, tag_field="type", tag="custom_tool_call_output", kw_only=True):
     id: str
     call_id: str
-    output: str | list[InputText]
+    output: str | list[InputPart]
 
 
 class Compaction(Struct, tag_field="type", tag="compaction", kw_only=True):
@@ -115,7 +123,7 @@ class CallOutputInput(Struct, kw_only=True):
 
     type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: CallId
-    output: str | list[InputText]
+    output: str | list[InputPart]
     id: str | None = None
     status: ItemStatus | None = None
 
@@ -155,9 +163,36 @@ class ReasoningInput(Struct, kw_only=True):
     status: ItemStatus | None = None
 
 
-def text_bytes(items: Iterable[Item]) -> int:
+IMAGE_BYTES = 1 << 20  # an image counts as: what it takes of a context, only a worker can tell
+
+
+def text_bytes(items: Sequence[Item]) -> int:
     """Bytes of text in items: no tokenizer makes more tokens of it, so it bounds what it takes of a context."""
-    return sum(len(text.encode()) for item in items for text in _texts(item))
+    return sum(len(text.encode()) for item in items for text in _texts(item)) + IMAGE_BYTES * sum(map(_images, items))
+
+
+def content_parts(item: object) -> Sequence[MessagePart]:
+    """The parts of a message, or of what a tool returned as parts."""
+    match item:
+        case Message():
+            return item.content
+        case FunctionCallOutput() | CustomToolCallOutput() if not isinstance(item.output, str):
+            return item.output
+    return ()
+
+
+def shown_to_client(item: Item) -> Item:
+    """An item without what is only stored with it."""
+    match item:
+        case Message():
+            return structs.replace(item, content=as_sent(item.content))
+        case FunctionCallOutput() | CustomToolCallOutput() if not isinstance(item.output, str):
+            return structs.replace(item, output=as_sent(item.output))
+    return item
+
+
+def _images(item: Item) -> int:
+    return sum(isinstance(part, InputImage) for part in content_parts(item))
 
 
 def _texts(item: Item) -> Iterable[str]:
@@ -173,4 +208,4 @@ def _texts(item: Item) -> Iterable[str]:
         case Compaction():
             return (item.encrypted_content,)
         case FunctionCallOutput() | CustomToolCallOutput():
-            return (item.output,) if isinstance(item.output, str) else (part.text for part in item.output)
+            return (item.output,) if isinstance(item.output, str) else map(text_of, item.output)

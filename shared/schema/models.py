@@ -18,6 +18,7 @@ class ModelCard(Struct, kw_only=True):
     architecture: str = ""
     parameters: str = ""
     quantization: str = ""
+    vision: bool = False  # it can be shown images
     state: Literal["available", "loaded", "unavailable"] = "available"
     reason: str | None = None  # why it is unavailable
 
@@ -33,6 +34,7 @@ class Model(Struct, kw_only=True):
     architecture: str
     parameters: str
     quantization: str
+    vision: bool
     variants: list[str] = field(default_factory=list)
 
 

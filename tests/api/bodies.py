@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 from typing import Any
+from urllib.parse import quote
 
 from hypothesis import strategies as st
 
+from shared.data_urls import write_data_url
+from tests.pictures import picture
 from tests.stack import MODEL
 
 LONE_SURROGATES = st.characters(categories=["Cs"])
@@ -33,8 +36,23 @@ def _some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
 
 
 TEXTS = st.sampled_from(["Hi", "", "\0", "日本語 🙂", "<|im_end|>", "x" * 1000])
+
+
+def _is_text(text: str) -> bool:
+    return bool(text) and "\0" not in text
+
+
+INPUT_PARTS = st.one_of(
+    st.builds(lambda text: {"type": "input_text", "text": text}, TEXTS),
+    st.builds(
+        lambda text: {"type": "input_file", "filename": "f", "file_data": "data:," + quote(text)},
+        TEXTS.filter(_is_text),
+    ),
+    st.just({"type": "input_image", "image_url": write_data_url(picture(8, 8)), "detail": "auto"}),
+)
 PARTS = {
-    "user": st.builds(lambda text: {"type": "input_text", "text": text}, TEXTS),
+    "user": INPUT_PARTS,
+    "system": st.builds(lambda text: {"type": "input_text", "text": text}, TEXTS),
     "assistant": st.one_of(
         st.builds(lambda text: {"type": "output_text", "text": text, "annotations": []}, TEXTS),
         st.builds(lambda text: {"type": "refusal", "refusal": text}, TEXTS),
@@ -45,7 +63,7 @@ PARTS = {
 @st.composite
 def messages(draw: st.DrawFn) -> dict[str, Any]:
     role = draw(st.sampled_from(["user", "assistant", "system", "developer"]))
-    parts = PARTS["assistant" if role == "assistant" else "user"]
+    parts = PARTS.get(role, PARTS["system"])
     more = draw(_some(type=st.just("message"), id=st.just("msg_1"), status=st.just("completed")))
     return {"role": role, "content": draw(st.one_of(TEXTS, st.lists(parts, max_size=3))), **more}
 

@@ -25,6 +25,7 @@ from tests.api.bodies import BODIES, EXTREMES, VALID, encode
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.wire import parse_sse
+from workers.engine.scripted import ScriptedEngine
 
 CREATING = ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact")
 """Endpoints that take a request's body."""
@@ -49,7 +50,7 @@ def fuzz(examples: int = EXAMPLES) -> settings:
 
 @pytest.fixture
 async def stack(make_stack: StackFactory) -> Stack:
-    return await make_stack(max_body_bytes=1024 * 1024)
+    return await make_stack(max_body_bytes=1024 * 1024, loader=lambda *_: ScriptedEngine(vision=True))
 
 
 async def send(stack: Stack, method: str, path: str, body: bytes | None = None, **options: Any) -> int:

@@ -95,7 +95,8 @@ class Context:
         parameters.n_ubatch = min(settings.micro_batch_tokens, settings.batch_tokens)
         parameters.n_seq_max = self.sequences
         parameters.n_outputs_max = self.sequences
-        parameters.n_threads = parameters.n_threads_batch = settings.threads or _default_threads(model, settings)
+        self.threads = settings.threads or _default_threads(model, settings)
+        parameters.n_threads = parameters.n_threads_batch = self.threads
         parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True
         parameters.swa_full = True  # or a sliding window would forget what others could share
@@ -106,6 +107,7 @@ class Context:
             raise ModelLoadError(model.info.path, "; ".join(errors) or "no context could be made")
         self.cells = llama.llama_n_ctx(self._handle)
         self.batch_tokens = llama.llama_n_batch(self._handle)
+        self.micro_batch_tokens = llama.llama_n_ubatch(self._handle)
         self.batch = Batch(self.batch_tokens)
         self._whole_only = shape.whole_only
         self._memory = llama.llama_get_memory(self._handle)
@@ -121,6 +123,37 @@ class Context:
             raise DecodeFailed(f"llama_decode returned {code}")
         return bool(code == 0)
 
+    def decode_image(
+        self, sequence: int, position: int, rows: NDArray[np.float32], positions: NDArray[np.int32] | None, whole: bool
+    ) -> bool:
+        """Puts a stretch of an image's embeddings into a sequence; see `decode`. `whole`: they see each other."""
+        count = len(rows)
+        if positions is None:
+            positions = np.arange(position, position + count, dtype=np.int32)
+        positions = np.ascontiguousarray(positions)
+        sequences = np.full(1, sequence, np.int32)
+        pointers = np.full(count, sequences.ctypes.data, np.uintp)
+        ones, outputs = np.ones(count, np.int32), np.zeros(count, np.int8)
+        batch = llama.llama_batch(
+            n_tokens=count,
+            token=None,
+            embd=rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
+            pos=positions.ctypes.data_as(ctypes.POINTER(llama.llama_pos)),
+            n_seq_id=ones.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            seq_id=pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(llama.llama_seq_id))),
+            logits=outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+        if whole:
+            llama.llama_set_causal_attn(self._handle, False)
+        try:
+            code = llama.llama_decode(self._handle, batch)
+        finally:
+            if whole:
+                llama.llama_set_causal_attn(self._handle, True)
+        if code not in (0, 1):
+            raise DecodeFailed(f"llama_decode returned {code} for an image")
+        return bool(code == 0)
+
     def logits(self) -> NDArray[np.float32]:
         """The wanted logits of the last batch, (rows, vocabulary), in its order. llama.cpp's own memory: until the
         next batch they may be read and changed."""
@@ -131,8 +164,8 @@ class Context:
             self._logits_at = address
         return self._logits[: self.batch.rows]
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        end = -1 if self._whole_only else length
+    def copy(self, source: int, target: int, end: int) -> None:
+        end = -1 if self._whole_only else end
         llama.llama_memory_seq_cp(self._memory, source, target, 0, end)
 
     def remove(self, sequence: int, start: int) -> None:

@@ -39,6 +39,10 @@ class ModelLoadError(EngineError):
         self.reason = reason
 
 
+class PictureRefused(EngineError):
+    """This model cannot be shown this picture, or none at all; the message says why."""
+
+
 class EngineFailed(EngineError):
     """The engine cannot go on with this generation: a fatal decode, a constraint that raised, or a closed engine."""
 
@@ -89,6 +93,41 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that belongs into a prompt. The same digest means the same image; sizes are pixels."""
+
+    digest: str
+    width: int
+    height: int
+    url: str  # a data URL
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageCells:
+    """Where a picture, or one part of it, stands in a prompt."""
+
+    start: int  # index among the prompt's tokens
+    count: int
+    picture: Picture
+    part: int  # 0, unless the projector cuts pictures up
+    whole: bool  # its cells see each other in both directions: they have to be computed at once
+    span: int  # positions it takes; `count`, but with M-RoPE
+    positions: NDArray[np.int32] | None  # (sections, count) with M-RoPE, else they follow each other
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A prompt with pictures as the engine reads it: the cells of pictures are negative among the tokens."""
+
+    tokens: list[int]
+    images: tuple[ImageCells, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One sequence to continue."""
 
@@ -101,6 +140,7 @@ class GenerationRequest:
     generated: int = (
         0  # how many of the last `tokens` an earlier run generated: penalties and the seed go on from there
     )
+    images: Sequence[ImageCells] = ()  # the pictures among `tokens`, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +187,7 @@ class ModelInfo:
     chat_template: str | None
     parameters: int = 0
     size_bytes: int = 0
+    vision: bool = False  # it can be shown pictures
     metadata: Mapping[str, str] = field(default_factory=dict)  # the GGUF's scalar keys as text
 
 
@@ -182,6 +223,9 @@ class Engine(Protocol):
         A BOS token is put first only where the model wants one and the text does not begin with it (a chat template
         usually writes it).
         """
+
+    def read(self, parts: Sequence[str | Picture]) -> Reading:
+        """Token ids of a prompt in which pictures stand between texts. Raises PictureRefused."""
 
     def piece(self, token: int) -> bytes:
         """The bytes of one token; control tokens give their text too. UTF-8 may be cut between tokens."""

@@ -11,14 +11,15 @@ first, from its end), or until it is not worth keeping: see `lifetime`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.engine.prefix import PrefixTree, Tokens
+from workers.engine.images import cut
+from workers.engine.prefix import PrefixTree, Step, Tokens
 
 TRIMMED = 256  # cells taken from a donor at once at least: a call to llama.cpp walks the whole pool
 
@@ -26,8 +27,8 @@ TRIMMED = 256  # cells taken from a donor at once at least: a call to llama.cpp 
 class Memory(Protocol):
     """What the cache asks of llama.cpp."""
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Makes the first `length` tokens of `source` the beginning of the empty sequence `target`."""
+    def copy(self, source: int, target: int, end: int) -> None:
+        """Makes what `source` has before the position `end` the beginning of the empty sequence `target`."""
 
     def remove(self, sequence: int, start: int) -> None:
         """Forgets the tokens of `sequence` from position `start` on."""
@@ -119,6 +120,10 @@ class Match:
 NO_MATCH = Match()
 
 
+def _same(tokens: Tokens, length: int) -> int:
+    return length
+
+
 class KVCache:
     """Sequence ids and cells, and the prefixes in them."""
 
@@ -132,13 +137,14 @@ class KVCache:
         whole_only: bool = False,
         window: int = 0,
         lifetime: int = 1 << 62,
+        position: Callable[[Tokens, int], int] = _same,
     ) -> None:
         """
         `whole_only`: the model's memory is a state that cannot drop a suffix (recurrent, hybrid); only all of a
         finished sequence can be continued. `window`: the sliding window of the model's attention, 0 for none.
         `lifetime`: a donor that nobody used while so many tokens were generated is dropped. Attention walks the cells
         of donors too, so keeping one costs time with every token; after `lifetime` it has cost about as much as
-        computing it again would.
+        computing it again would. `position`: the position of the token at an index, where they are not the same.
         """
         self._memory = memory
         self._pool = CellPool(cells, sequences, context_length)
@@ -146,10 +152,12 @@ class KVCache:
         self._tokens: dict[int, Tokens] = {}  # what the tree knows of each sequence
         self._ids = list(range(sequences))[::-1]
         self._donors: OrderedDict[int, int] = OrderedDict()  # by last use: when that was, in generated tokens
+        self._active: set[int] = set()  # sequences that run
         self._clock = 0
         self._whole_only = whole_only
         self._window = window
         self._lifetime = lifetime
+        self._position = position
 
     @property
     def cells(self) -> int:
@@ -170,7 +178,7 @@ class KVCache:
 
     @property
     def running(self) -> int:
-        return len(self._tokens) - len(self._donors)
+        return len(self._active)
 
     def find(self, tokens: Tokens) -> Match:
         """The longest prefix of `tokens` that the cache has or will have, short of the last token: that one is always
@@ -183,12 +191,12 @@ class KVCache:
             if step.length <= best:
                 break
             for sequence in step.sequences:
-                ready = self._ready(sequence, step.length)
+                ready = self._ready(sequence, tokens, step.length)
                 if ready > best:
                     best, source = ready, sequence
                     if ready == step.length:
                         break
-        length = best if self._whole_only else steps[-1].length
+        length = best if self._whole_only else max(best, cut(tokens, self._coming(steps)))
         return Match(length, best, source, self._pool.unpinned(source, best) if best else 0)
 
     def admit(self, tokens: Tokens, match: Match) -> int:
@@ -199,9 +207,10 @@ class KVCache:
             self.drop(next(donor for donor in self._donors if donor != match.source))
         sequence = self._ids.pop()
         if match.ready:
-            self._memory.copy(match.source, sequence, match.ready)
+            self._memory.copy(match.source, sequence, self._position(tokens, match.ready))
             self._pool.share(match.source, sequence, match.ready)
         self._know(sequence, tokens)
+        self._active.add(sequence)
         return sequence
 
     def make_room(self, cells: int) -> bool:
@@ -219,6 +228,7 @@ class KVCache:
     def retire(self, sequence: int, tokens: Tokens) -> None:
         """A running sequence stops, its cells hold `tokens`: it becomes a donor, unless another holds all it has."""
         self._pool.unpin(sequence)
+        self._active.remove(sequence)
         self._forget(sequence)
         twin = self._holder(tokens)
         if twin is None and len(tokens):
@@ -249,14 +259,20 @@ class KVCache:
         for donor in list(self._donors):
             self.drop(donor)
 
-    def _ready(self, sequence: int, length: int) -> int:
-        """How much of a common prefix of `length` can be taken from `sequence` now."""
+    def _coming(self, steps: list[Step]) -> int:
+        """The longest prefix that a running sequence has, or will have: what only donors know never comes."""
+        return next((step.length for step in reversed(steps) if not self._active.isdisjoint(step.sequences)), 0)
+
+    def _ready(self, sequence: int, tokens: Tokens, length: int) -> int:
+        """How much of the first `length` of `tokens`, which `sequence` has too, can be taken from it now."""
         filled = self._pool.lengths[sequence]
         if self._whole_only:
-            return length if sequence in self._donors and filled == length else 0
-        ready = min(filled, length)
-        if self._window and self._memory.first_position(sequence) > max(0, ready - self._window):
-            return 0
+            return length if sequence in self._donors and filled == length == cut(tokens, length) else 0
+        ready = cut(tokens, min(filled, length))
+        if self._window:
+            needed = max(0, self._position(tokens, ready) - self._window)
+            if self._memory.first_position(sequence) > needed:
+                return 0
         return ready
 
     def _holder(self, tokens: Tokens) -> int | None:
@@ -264,7 +280,8 @@ class KVCache:
         steps = self._tree.match(tokens)
         if not steps or steps[-1].length < len(tokens):
             return None
-        return _first(other for other in steps[-1].sequences if self._ready(other, len(tokens)) == len(tokens))
+        sequences = steps[-1].sequences
+        return _first(other for other in sequences if self._ready(other, tokens, len(tokens)) == len(tokens))
 
     def _shrink(self, donor: int, cells: int) -> None:
         """Takes cells from the end of a donor, or drops it."""
@@ -273,10 +290,13 @@ class KVCache:
         if self._whole_only or own <= trimmed:
             self.drop(donor)
             return
-        length = self._pool.lengths[donor] - trimmed
         tokens = self._tokens[donor]
+        length = cut(tokens, self._pool.lengths[donor] - trimmed)
+        if length == 0:
+            self.drop(donor)
+            return
         self._forget(donor)
-        self._memory.remove(donor, length)
+        self._memory.remove(donor, self._position(tokens, length))
         self._pool.release(donor, length)
         self._know(donor, tokens[:length])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,10 +17,12 @@ DEBUG, WARN, ERROR, CONTINUED = 1, 3, 4, 5  # ggml_log_level
 EXPECTED = ("possible training context overflow",)  # it takes the cells of all sequences for those of one
 
 
-class _Router:
+class Router:
     """Joins the pieces llama.cpp writes into lines and passes each on at its level."""
 
-    def __init__(self) -> None:
+    def __init__(self, install: Callable[[Any, Any], None]) -> None:
+        """`install` makes a callback hear one of llama.cpp's libraries."""
+        self._install = install
         self._installed = False
         self._level = 0
         self._line = ""
@@ -33,7 +35,7 @@ class _Router:
         """Collects the error lines written inside. One thread at a time."""
         with self._lock:
             if not self._installed:
-                llama.llama_log_set(self._callback, None)
+                self._install(self._callback, None)
                 self._installed = True
             self._errors = []
             try:
@@ -58,5 +60,5 @@ class _Router:
             log.debug(line)
 
 
-_router = _Router()
+_router = Router(llama.llama_log_set)
 errors = _router.errors

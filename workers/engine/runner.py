@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from workers.engine.context import Context, DecodeFailed
-from workers.engine.core import Chunk, EngineFailed, EngineStats
+from workers.engine.core import Chunk, EngineFailed, EngineStats, ImageCells
 from workers.engine.generation import Stream
 from workers.engine.kv import KVCache
 from workers.engine.masks import Mask, MaskMaker
@@ -29,7 +30,7 @@ log = structlog.get_logger("engine")
 class Step:
     """One llama_decode call."""
 
-    plan: list[Work]
+    plan: list[Work]  # of texts
     sampled: list[Sequence]  # whose next token is sampled, in the order of the logits
     constrained: list[Sequence]  # those of them that need a mask
     masks: Future[list[Mask]] | None
@@ -48,17 +49,22 @@ class Runner:
         self._scheduler = scheduler
         self._masks = masks
         self._stats = stats
-        self._inbox: queue.SimpleQueue[tuple[Callable[[Sequence], None], Sequence] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._blocked = False  # all wait for something that comes into the inbox
         self._outbox: list[tuple[Stream, Chunk | EngineFailed]] = []
         self._live: set[Sequence] = set()
 
     # from any thread
 
     def submit(self, sequence: Sequence) -> None:
-        self._inbox.put((self._accept, sequence))
+        self._inbox.put(partial(self._accept, sequence))
 
     def cancel(self, sequence: Sequence) -> None:
-        self._inbox.put((self._cancel, sequence))
+        self._inbox.put(partial(self._cancel, sequence))
+
+    def wake(self) -> None:
+        """A picture has been looked at: somebody may go on."""
+        self._inbox.put(_nothing)
 
     def stop(self) -> None:
         self._inbox.put(None)
@@ -70,9 +76,16 @@ class Runner:
         reason = "the engine was closed"
         try:
             while self._receive():
-                step = self._prepare(self._scheduler.schedule())
-                if self._forward(step):
-                    self._process(step)
+                plan = self._scheduler.schedule()
+                texts = [work for work in plan if work.image is None]
+                if texts:
+                    step = self._prepare(texts)
+                    if self._forward(step):
+                        self._process(step)
+                for work in plan:
+                    if work.image is not None and work.sequence.slot >= 0:
+                        self._show(work, work.image)
+                self._blocked = not plan
         except Exception as error:
             log.exception("the engine stopped")
             reason = f"the engine stopped: {error!r}"
@@ -85,15 +98,15 @@ class Runner:
     def _receive(self) -> bool:
         """Takes in what was submitted and cancelled; waits while there is nothing to do. False: stop."""
         while True:
-            if self._scheduler.idle:
+            if self._scheduler.idle or self._blocked:
                 self._flush()
             elif self._inbox.empty():
                 return True
             message = self._inbox.get()
             if message is None:
                 return False
-            handle, sequence = message
-            handle(sequence)
+            message()
+            self._blocked = False
 
     def _prepare(self, plan: list[Work]) -> Step:
         """Fills the batch, and has the masks made that sampling will need."""
@@ -103,12 +116,12 @@ class Runner:
         single = [work for work in plan if work.count == 1 and work.samples]
         batch.add_single(
             [work.sequence.slot for work in single],
-            [work.sequence.filled for work in single],
+            [work.sequence.position for work in single],
             [work.sequence.last_token for work in single],
         )
         several = [work for work in plan if work.count > 1 or not work.samples]
         for work in several:
-            batch.add(work.sequence.slot, work.sequence.filled, work.tokens, work.samples)
+            batch.add(work.sequence.slot, work.sequence.position, work.tokens, work.samples)
         sampled = [work.sequence for work in single] + [work.sequence for work in several if work.samples]
         constrained = [sequence for sequence in sampled if sequence.needs_mask]
         constraints = [sequence.constraint for sequence in constrained if sequence.constraint is not None]
@@ -119,17 +132,7 @@ class Runner:
         """Decodes the batch; meanwhile what the last step brought is delivered. False if nothing was computed."""
         self._flush()
         started = time.perf_counter()
-        try:
-            placed = self._context.decode()
-        except DecodeFailed as error:
-            log.error("decode failed", reason=str(error))
-            for sequence in list(self._scheduler.running):
-                self._fail(sequence, EngineFailed(str(error)))
-            self._kv.clear()
-            self._context.clear()
-            return False
-        if not placed:
-            self._make_way()
+        if not self._decoded(self._context.decode):
             return False
         seconds = time.perf_counter() - started
         batch = self._context.batch
@@ -139,6 +142,45 @@ class Runner:
         self._stats.prefilled_tokens += prefilled
         self._scheduler.pace.measured(batch.size - prefilled, prefilled, seconds)
         return True
+
+    def _show(self, work: Work, image: ImageCells) -> None:
+        """Puts a stretch of an image into the memory."""
+        sequence = work.sequence
+        try:
+            rows = sequence.views.rows(image, sequence.filled, work.count)
+        except EngineFailed as error:
+            self._fail(sequence, error)
+            return
+        self._flush()
+        positions = None
+        if image.positions is not None:
+            offset = sequence.filled - image.start
+            positions = image.positions[:, offset : offset + work.count]
+        started = time.perf_counter()
+        decode = self._context.decode_image
+        if self._decoded(partial(decode, sequence.slot, sequence.filled, rows, positions, image.whole)):
+            seconds = time.perf_counter() - started
+            self._kv.take(sequence.slot, work.count)
+            sequence.filled += work.count
+            self._stats.steps += 1
+            self._stats.prefilled_tokens += work.count
+            self._stats.decode_seconds += seconds
+            self._stats.busy_seconds += seconds
+
+    def _decoded(self, decode: Callable[[], bool]) -> bool:
+        """Whether `decode` could do its work; where not, somebody has had to make way, or everybody to fail."""
+        try:
+            placed = decode()
+        except DecodeFailed as error:
+            log.error("decode failed", reason=str(error))
+            for sequence in list(self._scheduler.running):
+                self._fail(sequence, EngineFailed(str(error)))
+            self._kv.clear()
+            self._context.clear()
+            return False
+        if not placed:
+            self._make_way()
+        return placed
 
     def _process(self, step: Step) -> None:
         """Samples the next tokens and ends what has come to its end."""
@@ -226,6 +268,10 @@ class Runner:
             for sequence in list(self._live):
                 self._cancel(sequence)
             self._outbox.clear()
+
+
+def _nothing() -> None:
+    """To wake the thread is enough."""
 
 
 def _deliver(outbox: list[tuple[Stream, Chunk | EngineFailed]]) -> None:

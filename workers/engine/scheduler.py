@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.engine.core import EngineStats
+from workers.engine.core import EngineStats, ImageCells
 from workers.engine.kv import KVCache, Match
 from workers.engine.sequence import Sequence
 
@@ -21,10 +21,11 @@ SMALLEST_CHUNK = 32  # prompt tokens per step even if that takes longer
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The next `count` tokens of a sequence."""
+    """The next `count` tokens of a sequence: of its text, or of an image."""
 
     sequence: Sequence
     count: int
+    image: ImageCells | None = None
 
     @property
     def samples(self) -> bool:
@@ -59,6 +60,40 @@ class Pace:
             self._token_seconds = (self._token_seconds or seconds) * 0.75 + seconds * 0.25
 
 
+@dataclass(slots=True)
+class _Prefill:
+    """What prompts add to a step: one image at most, as it needs a decode of its own."""
+
+    budget: int  # tokens left for this step
+    room: int  # cells left
+    plan: list[Work] = field(default_factory=list)
+    image: bool = False  # there is one
+    looking: bool = False  # a sequence could go on if its picture had been looked at
+
+    @property
+    def over(self) -> bool:
+        return min(self.budget, self.room) <= 0
+
+    def add(self, sequence: Sequence) -> None:
+        """The next stretch of a prompt, as far as it fits."""
+        image = sequence.image
+        if image is None:
+            self._append(Work(sequence, min(sequence.text_ahead, self.budget, self.room)))
+        elif not sequence.views.ready(image):
+            self.looking = True
+        elif not self.image:
+            rest = image.end - sequence.filled
+            count = rest if image.whole else min(rest, self.budget)
+            if not image.whole or count <= self.room:
+                self._append(Work(sequence, min(count, self.room), image))
+
+    def _append(self, work: Work) -> None:
+        self.budget -= work.count
+        self.room -= work.count
+        self.image |= work.image is not None
+        self.plan.append(work)
+
+
 class Scheduler:
     """First come, first served; a sequence that came later waits, is computed later and is preempted first."""
 
@@ -89,20 +124,19 @@ class Scheduler:
             self.waiting.remove(sequence)
 
     def schedule(self) -> list[Work]:
-        """The work of one step, decoding first. Empty only when idle."""
+        """The work of one step, decoding first. Empty when idle, or when all wait for a picture to be looked at."""
         plan = self._plan_decoding()
         used = sum(work.count for work in plan)
         budget = self._batch_tokens - used
         if plan:
             budget = min(budget, max(1, self.pace.prompt_tokens - used))
-        room = self._kv.available_cells - used
+        prefill = _Prefill(budget, self._kv.available_cells - used)
         for sequence in self.running:
-            if not sequence.decoding and min(budget, room) > 0:
-                work = Work(sequence, min(sequence.pending, budget, room))
-                budget, room = budget - work.count, room - work.count
-                plan.append(work)
-        plan += self._admit(budget, room, used)
-        if not plan and self.running:  # prompts that cannot grow because of each other
+            if not sequence.decoding and not prefill.over:
+                prefill.add(sequence)
+        self._admit(prefill, used)
+        plan += prefill.plan
+        if not plan and self.running and not prefill.looking:  # prompts that cannot grow because of each other
             self.preempt(self.running[-1])
             return self.schedule()
         assert self._kv.make_room(sum(work.count for work in plan))
@@ -119,12 +153,11 @@ class Scheduler:
                 return plan
             self.preempt(self.running[-1])
 
-    def _admit(self, budget: int, room: int, decoding: int) -> list[Work]:
+    def _admit(self, prefill: _Prefill, decoding: int) -> None:
         """Lets waiting prompts in, in order, while there are slots, cells and, in this step, tokens left."""
-        plan = []
         promised = decoding + sum(sequence.pending for sequence in self.running if not sequence.decoding)
         for sequence in list(islice(self.waiting, self._slots - len(self.running))):
-            if budget <= 0 or room <= 0:
+            if prefill.over:
                 break
             match = self._kv.find(sequence.tokens)
             if match.length - match.ready >= SHARED_PREFIX:
@@ -134,15 +167,14 @@ class Scheduler:
             if self.running and promised + match.unpinned + headroom > self._kv.available_cells:
                 break
             self._start(sequence, match)
-            room -= match.unpinned
-            plan.append(Work(sequence, min(sequence.pending, budget, room)))
-            budget, room = budget - plan[-1].count, room - plan[-1].count
-        return plan
+            prefill.room -= match.unpinned
+            prefill.add(sequence)
 
     def _start(self, sequence: Sequence, match: Match) -> None:
         self.waiting.remove(sequence)
         sequence.slot = self._kv.admit(sequence.tokens, match)
         sequence.filled = match.ready
+        sequence.views.look(match.ready)
         self.running.append(sequence)
         self.running.sort(key=lambda one: one.number)
         if not sequence.started:
@@ -159,4 +191,5 @@ class Scheduler:
     def _release(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         self._kv.retire(sequence.slot, sequence.tokens[: sequence.filled])
+        sequence.views.look_away()
         sequence.slot, sequence.filled, sequence.decoding = -1, 0, False

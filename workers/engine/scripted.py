@@ -24,11 +24,16 @@ from workers.engine.core import (
     EngineStats,
     FinishReason,
     GenerationRequest,
+    ImageCells,
     ModelInfo,
+    Picture,
+    PictureRefused,
     PromptTooLong,
+    Reading,
     TokenLogprob,
 )
 from workers.engine.generation import Generation, Stream
+from workers.engine.images import FIRST, ImageNumbers, run
 
 Piece = str | bytes
 Step = Piece | tuple[Piece, ...] | asyncio.Event | float | BaseException
@@ -38,6 +43,7 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+PICTURE_CELLS = 16  # whatever its size
 SPECIAL_TOKENS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
@@ -67,8 +73,9 @@ class ScriptedEngine:
         context_length: int = 32768,
         chat_template: str | None = CHATML,
         special_tokens: Sequence[str] = SPECIAL_TOKENS,
+        vision: bool = False,
     ) -> None:
-        """`special_tokens[0]` ends a generation that finishes with "stop"."""
+        """`special_tokens[0]` ends a generation that finishes with "stop". `vision`: pictures have PICTURE_CELLS."""
         self.requests: list[GenerationRequest] = []  # everything it was asked, in order
         self.cancelled: list[str] = []  # ids of the requests that were cancelled while they ran
         self.closed = False
@@ -93,7 +100,9 @@ class ScriptedEngine:
             eos_token=special_tokens[0] if special_tokens else "",
             adds_bos=False,
             chat_template=chat_template,
+            vision=vision,
         )
+        self._numbers = ImageNumbers()
 
     def play(self, *scripts: Script | Callable[[GenerationRequest], Script]) -> None:
         """Queues the answers to the next requests; a callable makes the script when its request comes."""
@@ -113,7 +122,23 @@ class ScriptedEngine:
             start = match.end()
         return tokens + list(text[start:].encode())
 
+    def read(self, parts: Sequence[str | Picture]) -> Reading:
+        tokens: list[int] = []
+        images: list[ImageCells] = []
+        for part in parts:
+            if isinstance(part, str):
+                tokens += self.tokenize(part)
+                continue
+            if not self.model.vision:
+                raise PictureRefused("it has no vision projector (an mmproj file next to its GGUF)")
+            images.append(ImageCells(len(tokens), PICTURE_CELLS, part, 0, False, PICTURE_CELLS, None))
+            tokens += run(self._numbers.of(part.digest, 0), PICTURE_CELLS, PICTURE_CELLS)
+        return Reading(tokens, tuple(images))
+
     def piece(self, token: int) -> bytes:
+        """A picture's cells read `[image]`."""
+        if token < 0:
+            return b"[image]" if token <= FIRST else b""
         return self._pieces[token]
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.engine.core import Chunk, FinishReason, GenerationRequest, TokenLogprob
+from workers.engine.core import Chunk, FinishReason, GenerationRequest, ImageCells, TokenLogprob
 from workers.engine.generation import Stream
 from workers.engine.sampling import Sampler
+from workers.engine.views import Gallery, Views
 
 GROWTH = 256
 
@@ -15,7 +16,10 @@ GROWTH = 256
 class Sequence:
     """Belongs to the engine's thread once it is submitted."""
 
-    def __init__(self, stream: Stream, context_length: int, end_tokens: frozenset[int]) -> None:
+    def __init__(
+        self, stream: Stream, context_length: int, end_tokens: frozenset[int], gallery: Gallery | None = None
+    ) -> None:
+        """`gallery`: where the embeddings of the request's pictures come from."""
         request = stream.request
         prompt = np.asarray(request.tokens, dtype=np.int32)
         self.stream = stream
@@ -26,6 +30,7 @@ class Sequence:
         self.decoding = False  # the prompt is done; each step adds a token
         self.number = 0  # by arrival
         self.finish: FinishReason | None = None
+        self.views = Views(request.images, gallery)
         self.constraint = request.constraint
         self.sampler = Sampler(request.sampling, request.tokens[len(prompt) - request.generated :])
         self._tokens = prompt
@@ -50,6 +55,21 @@ class Sequence:
     def pending(self) -> int:
         """Tokens that still have to go through the model."""
         return self.length - self.filled
+
+    @property
+    def position(self) -> int:
+        """Of the next token to be computed."""
+        return self.filled - self.views.saved(self.filled) if self.request.images else self.filled
+
+    @property
+    def image(self) -> ImageCells | None:
+        """The image whose cells come next, or go on."""
+        return self.views.at(self.filled)
+
+    @property
+    def text_ahead(self) -> int:
+        """Tokens that still have to go through the model before the next image."""
+        return self.views.next_start(self.filled, self.length) - self.filled
 
     @property
     def wants_logprobs(self) -> bool:

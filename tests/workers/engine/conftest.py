@@ -30,11 +30,11 @@ async def engine() -> AsyncIterator[LlamaEngine]:
 
 @pytest.fixture
 async def make_engine() -> AsyncIterator[EngineFactory]:
-    """`await make_engine(path=MODEL, **settings)`; closed after the test."""
+    """`await make_engine(path=MODEL, projector=None, **settings)`; closed after the test."""
     engines: list[LlamaEngine] = []
 
-    async def make(path: Path = MODEL, **settings: Any) -> LlamaEngine:
-        engines.append(await asyncio.to_thread(load_engine, path, Settings(**settings)))
+    async def make(path: Path = MODEL, projector: Path | None = None, **settings: Any) -> LlamaEngine:
+        engines.append(await asyncio.to_thread(load_engine, path, Settings(**settings), None, projector))
         return engines[-1]
 
     yield make

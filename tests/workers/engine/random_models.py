@@ -99,6 +99,20 @@ def sliding_window(path: Path) -> None:
     model.write()
 
 
+def image_positions(path: Path) -> None:
+    """qwen2vl: M-RoPE, where an image takes fewer positions than cells."""
+    model = RandomModel(path, "qwen2vl", 2)
+    model.writer.add_head_count_kv(HEADS)
+    model.writer.add_rope_dimension_sections([4, 6, 6, 0])
+    for number in range(2):
+        block = f"blk.{number}"
+        model.attention(block)
+        model.feed_forward(block)
+        for name in ("q", "k", "v"):
+            model.weight(f"{block}.attn_{name}.bias", WIDTH, scale=0.1)
+    model.write()
+
+
 def recurrent(path: Path) -> None:
     """mamba: a state instead of a KV cache."""
     model = RandomModel(path, "mamba", 2)

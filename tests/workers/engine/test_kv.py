@@ -178,3 +178,21 @@ def test_a_window_that_has_moved_on_cannot_be_shared() -> None:
     memory.first_position = lambda sequence: 35  # type: ignore[method-assign]
     assert kv.find(np.array([1] * 30 + [2], np.int32)).ready == 0
     assert kv.find(np.array([1] * 50 + [2], np.int32)).ready == 50
+
+
+def test_what_only_donors_know_and_cannot_give_is_not_waited_for() -> None:
+    class Forgetful(FakeMemory):
+        def first_position(self, sequence: int) -> int:
+            return 30  # a sliding window has passed the rest
+
+    memory = Forgetful(CELLS)
+    kv = KVCache(memory, cells=CELLS, sequences=SEQUENCES, context_length=CONTEXT, window=4)
+    tokens = np.arange(36, dtype=np.int32)
+    sequence = kv.admit(tokens, kv.find(tokens))
+    for position, token in enumerate(tokens):
+        memory.decode(sequence, position, int(token))
+    kv.take(sequence, 36)
+    assert kv.find(np.append(tokens[:20], [50, 51])).length == 20  # of a running sequence
+    kv.retire(sequence, tokens)
+    match = kv.find(np.append(tokens[:20], [50, 51]))
+    assert (match.length, match.ready) == (0, 0)

@@ -131,7 +131,8 @@ class Creation:
         return Draft(record, emitter.take())
 
     async def create(self, draft: Draft, idempotency: Idempotency | None = None) -> str | None:
-        """Writes the record, enqueues the job and wakes a worker.
+        """Writes the record, enqueues the job and wakes a worker. When the client leaves meanwhile it does so all the
+        same, so that the caller has something to cancel.
 
         Returns the id of the response that the idempotency key stands for already, else None. Raises ApiError when an
         ancestor has just gone, or when the key came with another request before.
@@ -192,8 +193,7 @@ class Creation:
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
-        for position, item in enumerate(raw[:most]):
-            check_nesting(item, f"{where}[{position}]", self._settings)
+        check_nesting(raw[:most], where, self._settings)
         reader = ItemReader(new_id("resp"), owner, self.sealer, most)
         given = reader.read_list(raw, where)
         await self._media.read(given, where)

@@ -10,6 +10,8 @@ from aiohttp import web
 from shared.schema.error import ErrorBody, ErrorDetail
 
 SHOWN = 100  # characters of a value that an error repeats
+LONGEST_MESSAGE = 2000
+LONGEST_PARAM = 500
 
 
 class ApiError(Exception):
@@ -27,7 +29,9 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.detail = ErrorDetail(message=message, type=type, param=param, code=code)
+        if param and len(param) > LONGEST_PARAM:
+            param = None
+        self.detail = ErrorDetail(message=shown(message, LONGEST_MESSAGE), type=type, param=param, code=code)
         self.headers = headers
 
     def response(self) -> web.Response:
@@ -39,9 +43,9 @@ class ApiError(Exception):
         )
 
 
-def shown(value: str) -> str:
-    """A value as an error repeats it: not longer than a line."""
-    return value if len(value) <= SHOWN else value[:SHOWN] + "…"
+def shown(value: str, longest: int = SHOWN) -> str:
+    """A value as an error repeats it: its beginning, if it is long."""
+    return value if len(value) <= longest else value[:longest] + "…"
 
 
 def response_not_found(response_id: str) -> ApiError:

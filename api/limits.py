@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -34,10 +34,9 @@ def check_limits(request: CreateResponse, settings: Settings) -> None:
     check_name(request.conversation_id, "conversation", settings)
     if request.metadata:
         check_metadata(request.metadata, settings)
-    for field in ("input", "tools"):
-        values = getattr(request, field)
-        for position, raw in enumerate(values if isinstance(values, list) else ()):
-            check_nesting(raw, f"{field}[{position}]", settings)
+    if isinstance(request.input, list):
+        check_nesting(request.input, "input", settings)
+    check_nesting(request.tools or (), "tools", settings)
 
 
 def check_name(value: str | None, where: str, settings: Settings) -> None:
@@ -58,16 +57,22 @@ def check_metadata(metadata: Mapping[str, str], settings: Settings) -> None:
         _check_length(value, join("metadata", key), settings.max_metadata_value_length)
 
 
-def check_nesting(raw: msgspec.Raw, where: str, settings: Settings) -> None:
-    """Raises ApiError where JSON that is known to be valid is nested too deeply."""
+def check_nesting(values: Iterable[msgspec.Raw], where: str, settings: Settings) -> None:
+    """Raises ApiError for a value of the list at `where`, which is known to be JSON, that is nested too deeply."""
+    for position, raw in enumerate(values):
+        if _too_deep(raw, settings.max_nesting):
+            place = f"{where}[{position}]"
+            message = f"{place} is nested too deeply: {settings.max_nesting} levels are allowed."
+            raise ApiError(400, message, param=place, code="invalid_value")
+
+
+def _too_deep(raw: msgspec.Raw, levels: int) -> bool:
     structure = _STRING.sub(b"", bytes(raw)).translate(_BRACKETS, _OTHERS)
-    for _ in range(settings.max_nesting):  # each round takes away the innermost level
+    for _ in range(levels):  # each round takes away the innermost level
         if not structure:
-            return
+            break
         structure = structure.replace(b"[]", b"")
-    if structure:
-        message = f"{where} is nested too deeply: {settings.max_nesting} levels are allowed."
-        raise ApiError(400, message, param=where, code="invalid_value")
+    return bool(structure)
 
 
 def join(where: str, key: str) -> str:

@@ -152,8 +152,8 @@ async def _repeat(request: web.Request, body: CreateResponse, response_id: str) 
 
 @asynccontextmanager
 async def _attended(request: web.Request, response: Response) -> AsyncIterator[None]:
-    """While a client waits: when it leaves, its generation is cancelled, unless that runs in the background; at the end
-    nothing is left of an unstored response."""
+    """While a response is created and a client waits: when it leaves, its generation is cancelled, unless that runs in
+    the background; at the end nothing is left of an unstored response."""
     redis = request.app[REDIS]
     try:
         yield

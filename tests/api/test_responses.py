@@ -256,6 +256,30 @@ async def test_a_client_that_leaves_frees_its_slot(stack: Stack) -> None:
         assert len(stack.engine.cancelled) == (1 if stream else 2)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_while_its_response_is_created_frees_its_slot(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    create, release = records.create, asyncio.Event()
+
+    async def slowly(*arguments: Any) -> Any:
+        outcome = await create(*arguments)
+        await release.wait()
+        return outcome
+
+    monkeypatch.setattr("api.creation.records.create", slowly)
+    stack.engine.play(Script("one", asyncio.Event(), "two"))
+    task = asyncio.create_task(stack.post(input="Hi", stream=stream))
+    await until(
+        lambda: stack.engine.stats.running == 1
+    )  # a worker has it before the front end knows that it is written
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await stack.get("/healthz")  # by now the front end has seen that the client has left
+    release.set()
+    await until(lambda: len(stack.engine.cancelled) == 1)
+
+
 async def test_the_record_of_a_left_response_says_cancelled(stack: Stack) -> None:
     gate = asyncio.Event()
     stack.engine.play(Script("one", gate))

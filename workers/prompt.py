@@ -78,13 +78,14 @@ class Prompter:
 
 
 def to_messages(
-    instructions: str | None, items: Iterable[Item | OutputItem], tools: Toolbox, pictures: Pictures
+    instructions: str | None, items: Iterable[Item | OutputItem], tools: Toolbox, pictures: Pictures | None = None
 ) -> Messages:
     """The conversation in the form of `workers.dialects.history`.
 
     What the assistant did without hearing anything in between (its reasoning, its words, its calls) is one message.
     Images are collected in `pictures`, their marks stand in the text.
     """
+    pictures = Pictures() if pictures is None else pictures
     messages: Messages = [{"role": "system", "content": instructions}] if instructions else []
     said = _Said()
     names: dict[str, str] = {}

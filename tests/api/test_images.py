@@ -9,12 +9,10 @@ import pytest
 
 from shared.catalog import Catalog
 from shared.data_urls import write_data_url
-from shared.settings import REPOSITORY_MODELS
 from tests.conftest import StackFactory
 from tests.pictures import picture, picture_url, plain_url
 from tests.stack import MODEL, Stack
 from tests.wire import check_stream
-from tests.workers.engine.random_projectors import any_size
 from workers.engine.engine import load_engine
 from workers.engine.scripted import PICTURE_CELLS, ScriptedEngine
 from workers.models import served
@@ -34,28 +32,15 @@ def user(*parts: dict[str, Any]) -> dict[str, Any]:
     return {"role": "user", "content": list(parts)}
 
 
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo model with a projector next to it, and without one."""
-    folder = tmp_path_factory.mktemp("models")
-    for name in ("llamarelay/spark", "llamarelay/blind"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / f"{name.split('/')[1]}-F16.gguf").symlink_to(
-            REPOSITORY_MODELS / "llamarelay/spark/spark-F16.gguf"
-        )
-    any_size(folder / "llamarelay/spark/mmproj-spark.gguf", 256)
-    return folder
-
-
 @pytest.fixture
-async def sighted(make_stack: StackFactory, models: Path) -> Stack:
+async def sighted(make_stack: StackFactory, sighted_models: Path) -> Stack:
     """A scripted engine that can be shown pictures."""
-    return await make_stack(loader=lambda *_: ScriptedEngine(vision=True), models_dir=models)
+    return await make_stack(loader=lambda *_: ScriptedEngine(vision=True), models_dir=sighted_models)
 
 
 @pytest.fixture
-async def real(make_stack: StackFactory, models: Path) -> Stack:
-    return await make_stack(loader=load_engine, models_dir=models, temperature=0.0, context_length=2048)
+async def real(make_stack: StackFactory, sighted_models: Path) -> Stack:
+    return await make_stack(loader=load_engine, models_dir=sighted_models, temperature=0.0, context_length=2048)
 
 
 def prompt(stack: Stack) -> str:
@@ -144,11 +129,11 @@ async def test_a_model_without_a_projector_is_named(stack: Stack, sighted: Stack
     assert listed["vision"] is True
 
 
-async def test_images_of_a_chain_need_a_model_that_sees_them(make_stack: StackFactory, models: Path) -> None:
-    stack = await make_stack(models_dir=models, workers=0)
+async def test_images_of_a_chain_need_a_model_that_sees_them(make_stack: StackFactory, sighted_models: Path) -> None:
+    stack = await make_stack(models_dir=sighted_models, workers=0)
     names = ("llamarelay/spark", "llamarelay/blind")
     await stack.add_worker(
-        lambda *loaded: ScriptedEngine(vision=loaded[3] is not None), served(Catalog(models, {}), names)
+        lambda *loaded: ScriptedEngine(vision=loaded[3] is not None), served(Catalog(sighted_models, {}), names)
     )
     _, first = await stack.post(input=[user(image(picture_url(40, 30)))])
     status, body = await stack.post(model="llamarelay/blind", input="And?", previous_response_id=first["id"])
@@ -171,16 +156,19 @@ async def test_images_of_a_chain_need_a_model_that_sees_them(make_stack: StackFa
     ],
 )
 async def test_bad_images_are_refused_by_their_place(
-    make_stack: StackFactory, models: Path, part: dict[str, Any], code: str, place: str
+    make_stack: StackFactory, sighted_models: Path, part: dict[str, Any], code: str, place: str
 ) -> None:
     stack = await make_stack(
-        loader=lambda *_: ScriptedEngine(vision=True), models_dir=models, max_image_pixels=10_000, max_file_bytes=32_000
+        loader=lambda *_: ScriptedEngine(vision=True),
+        models_dir=sighted_models,
+        max_image_pixels=10_000,
+        max_file_bytes=32_000,
     )
     assert (await refusal(stack, text("A"), part))[:2] == (code, f"input[0].content[1].{place}")
 
 
-async def test_damaged_and_too_many_images_are_refused(make_stack: StackFactory, models: Path) -> None:
-    stack = await make_stack(loader=lambda *_: ScriptedEngine(vision=True), models_dir=models, max_images=2)
+async def test_damaged_and_too_many_images_are_refused(make_stack: StackFactory, sighted_models: Path) -> None:
+    stack = await make_stack(loader=lambda *_: ScriptedEngine(vision=True), models_dir=sighted_models, max_images=2)
     cut = image(write_data_url(picture(40, 30)[:500]))
     assert (await refusal(stack, cut))[:2] == ("image_parse_error", "input[0].content[0].image_url")
     whole = image(picture_url(40, 30))
@@ -191,9 +179,9 @@ async def test_damaged_and_too_many_images_are_refused(make_stack: StackFactory,
     assert (status, body["error"]["param"]) == (400, "input[0].content[0].detail")
 
 
-async def test_truncation_counts_images(make_stack: StackFactory, models: Path) -> None:
+async def test_truncation_counts_images(make_stack: StackFactory, sighted_models: Path) -> None:
     engine = ScriptedEngine(vision=True, context_length=200)
-    stack = await make_stack(loader=lambda *_: engine, models_dir=models)
+    stack = await make_stack(loader=lambda *_: engine, models_dir=sighted_models)
     turns = [user(text(f"turn {n}"), image(picture_url(40, 30, n))) for n in range(8)]
     status, body = await stack.post(input=turns)
     assert (status, body["error"]["code"]) == (400, "context_length_exceeded")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.api.test_images import image, models, text, user  # noqa: F401  `models` is a fixture
+from tests.api.test_images import image, text, user
 from tests.conftest import StackFactory
 from tests.pictures import picture
 from tests.stack import Stack
@@ -60,10 +61,10 @@ async def site() -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def open_stack(make_stack: StackFactory, models: Any) -> Stack:  # noqa: F811
+async def open_stack(make_stack: StackFactory, sighted_models: Path) -> Stack:
     return await make_stack(
         loader=lambda *_: ScriptedEngine(vision=True),
-        models_dir=models,
+        models_dir=sighted_models,
         allow_remote_media=True,
         private_networks=("127.0.0.1/32",),
         max_file_bytes=20_000,
@@ -159,9 +160,9 @@ async def test_answers_that_are_no_use_are_refused(open_stack: Stack, site: Site
     assert "20000 bytes" in (await refusal(open_stack, site.url + "/endless"))[2]
 
 
-async def test_a_slow_host_is_given_up(make_stack: StackFactory, site: Site, models: Any) -> None:  # noqa: F811
+async def test_a_slow_host_is_given_up(make_stack: StackFactory, site: Site, sighted_models: Path) -> None:
     stack = await make_stack(
-        loader=lambda *_: ScriptedEngine(vision=True), models_dir=models, allow_remote_media=True,
+        loader=lambda *_: ScriptedEngine(vision=True), models_dir=sighted_models, allow_remote_media=True,
         private_networks=("127.0.0.1/32",), remote_media_seconds=0.2,
     )  # fmt: skip
     release = asyncio.Event()

@@ -95,7 +95,7 @@ async def in_parts(requests: list[dict[str, Any]], stack: Stack) -> list[Any]:
 
 
 async def test_random_schemas_are_kept(make_stack: StackFactory, nonsense: Path) -> None:
-    stack = await make_stack(loader=lambda _, settings, progress: load_engine(nonsense, settings, progress))
+    stack = await make_stack(loader=lambda _, settings, progress, __: load_engine(nonsense, settings, progress))
     rng = random.Random(11)
     schemas = [random_schema(rng) for _ in range(REQUESTS // 2)]
     requests = [
@@ -119,7 +119,7 @@ async def test_random_schemas_are_kept(make_stack: StackFactory, nonsense: Path)
 
 
 async def test_random_tools_are_called_right(make_stack: StackFactory, nonsense: Path) -> None:
-    stack = await make_stack(loader=lambda _, settings, progress: load_engine(nonsense, settings, progress))
+    stack = await make_stack(loader=lambda _, settings, progress, __: load_engine(nonsense, settings, progress))
     rng = random.Random(12)
     offers = []
     for _ in range(REQUESTS // 2):

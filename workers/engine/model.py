@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import llama_cpp.llama_cpp as llama
 
 from shared.settings import Settings
 from workers.engine import logs
-from workers.engine.core import EngineFailed, ModelInfo, ModelLoadError, Picture, Reading
+from workers.engine.core import EngineFailed, ModelInfo, ModelLoadError
 
 LONGEST_CONTEXT = 32768  # of one sequence, unless settings say otherwise
 
@@ -67,6 +67,11 @@ class Model:
         self._bos = llama.llama_vocab_bos(self.vocab)
         self.info = self._read_info(path, settings)
 
+    @property
+    def first_token(self) -> int | None:
+        """What every prompt begins with, if anything."""
+        return self._bos if self.info.adds_bos else None
+
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """See `Engine.tokenize`. Raises EngineFailed after `free`."""
         with self._in_use:
@@ -76,15 +81,6 @@ class Model:
         if special and self.info.adds_bos and tokens[:1] != [self._bos]:
             tokens.insert(0, self._bos)
         return tokens
-
-    def read(
-        self, read: Callable[[Sequence[str | Picture], int | None], Reading], parts: Sequence[str | Picture]
-    ) -> Reading:
-        """What `read` makes of a prompt with pictures, while the vocabulary is there. Raises EngineFailed."""
-        with self._in_use:
-            if self._freed:
-                raise EngineFailed("the engine was closed")
-            return read(parts, self._bos if self.info.adds_bos else None)
 
     def piece(self, token: int) -> bytes:
         return self._pieces[token]

@@ -78,6 +78,8 @@ class Vision:
         self._numbers = ImageNumbers()
         self._looks: OrderedDict[str, _Look] = OrderedDict()  # by last use
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._freed = False
         self._thread = ThreadPoolExecutor(1, "vision")
 
     @property
@@ -86,27 +88,12 @@ class Vision:
         return self._mrope
 
     def read(self, parts: Sequence[str | Picture], bos: int | None) -> Reading:
-        """The tokens of a prompt, `bos` first unless it is there already. Raises PictureRefused."""
-        tokens: list[int] = []
-        images: list[ImageCells] = []
-        seen: dict[int, int] = {}  # how many parts of a picture there were already
-        shift = 0
-        with self._chunks(parts) as chunks:
-            for chunk in chunks:
-                if mtmd.mtmd_input_chunk_get_type(chunk) == mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
-                    tokens += _text_tokens(chunk)
-                    continue
-                if bos is not None and tokens[:1] != [bos]:
-                    tokens.insert(0, bos)
-                number = int(mtmd.mtmd_input_chunk_get_id(chunk) or b"0")
-                picture = parts[number]
-                assert isinstance(picture, Picture)
-                cells = self._cells(chunk, picture, seen.get(number, 0), len(tokens), len(tokens) - shift)
-                seen[number] = cells.part + 1
-                shift += cells.count - cells.span
-                images.append(cells)
-                tokens += run(self._numbers.of(picture.digest, cells.part), cells.count, cells.span)
-        return Reading(tokens, tuple(images))
+        """The tokens of a prompt, `bos` first unless it is there already. Raises PictureRefused, or EngineFailed after
+        `free`."""
+        with self._reading:
+            if self._freed:
+                raise EngineFailed("the engine was closed")
+            return self._read(parts, bos)
 
     def look(self, picture: Picture) -> Future[Embeddings]:
         """The embeddings of a picture, now or later; `look_away` when they are not needed any more."""
@@ -128,7 +115,31 @@ class Vision:
 
     def free(self) -> None:
         self._thread.shutdown(cancel_futures=True)
-        mtmd.mtmd_free(self._handle)
+        with self._reading:
+            self._freed = True
+            mtmd.mtmd_free(self._handle)
+
+    def _read(self, parts: Sequence[str | Picture], bos: int | None) -> Reading:
+        tokens: list[int] = []
+        images: list[ImageCells] = []
+        seen: dict[int, int] = {}  # how many parts of a picture there were already
+        shift = 0
+        with self._chunks(parts) as chunks:
+            for chunk in chunks:
+                if mtmd.mtmd_input_chunk_get_type(chunk) == mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
+                    tokens += _text_tokens(chunk)
+                    continue
+                if bos is not None and tokens[:1] != [bos]:
+                    tokens.insert(0, bos)
+                number = int(mtmd.mtmd_input_chunk_get_id(chunk) or b"0")
+                picture = parts[number]
+                assert isinstance(picture, Picture)
+                cells = self._cells(chunk, picture, seen.get(number, 0), len(tokens), len(tokens) - shift)
+                seen[number] = cells.part + 1
+                shift += cells.count - cells.span
+                images.append(cells)
+                tokens += run(self._numbers.of(picture.digest, cells.part), cells.count, cells.span)
+        return Reading(tokens, tuple(images))
 
     def _see(self, picture: Picture, look: _Look) -> None:
         with self._lock:

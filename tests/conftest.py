@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
 from cli.embedded_redis import EmbeddedRedis
@@ -14,6 +15,9 @@ from tests.e2e.server import Up
 from tests.stack import Stack, test_settings
 from workers.engine.core import Engine
 from workers.engine.scripted import ScriptedEngine
+
+hypothesis_settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

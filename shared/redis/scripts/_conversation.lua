@@ -21,6 +21,7 @@ end
 
 -- Adds the items ARGV[from] (id), ARGV[from + 1] (encoded), ... ARGV[to] at the end; one that is there already stays.
 local function add_items(conversation, order, items, from, to, bytes, calls)
+  if from > to then return end
   for i = from, to, 2 do
     if redis.call('HSETNX', items, ARGV[i], ARGV[i + 1]) == 1 then
       redis.call('ZADD', order, redis.call('HINCRBY', conversation, 'next', 1) - 1, ARGV[i])

@@ -27,7 +27,7 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 end
 if KEYS[7] ~= '' and redis.call('HGET', KEYS[7], 'response') == ARGV[4] then
   redis.call('HDEL', KEYS[7], 'response')
-  if at > 15 then add_items(KEYS[7], KEYS[8], KEYS[9], 15, at - 1, ARGV[12], ARGV[13]) end
+  add_items(KEYS[7], KEYS[8], KEYS[9], 15, at - 1, ARGV[12], ARGV[13])
   keep(KEYS[7], KEYS[8], KEYS[9], ARGV[11])
 end
 redis.call('ZREM', KEYS[4], ARGV[4])

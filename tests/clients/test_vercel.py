@@ -76,6 +76,14 @@ async def test_a_chat_sent_whole(scripted: Run, stack: Stack) -> None:
     assert order == sorted(order)
 
 
+async def test_a_chat_with_the_history_the_sdk_keeps(scripted: Run, stack: Stack) -> None:
+    stack.engine.play(Script("<think>", "hm", "</think>", "one"), Script("two"))
+    assert await scripted("history", inputs=["first", "second"]) == ["one", "two"]
+    prompt = stack.engine.text(stack.engine.requests[-1].tokens)
+    order = [prompt.index(text) for text in ("first", "one", "second")]
+    assert order == sorted(order)
+
+
 async def test_a_chain(node: Node, up: Up) -> None:
     inputs = ["My name is Bob.", "I live in Rome.", "What is my name?"]
     answers = await node.run("vercel.mjs", "chain", up.url, MODEL, provider="openai", inputs=inputs)
@@ -99,6 +107,5 @@ async def test_aborting_a_stream_cancels_the_generation(scripted: Run, stack: St
     await until(lambda: len(stack.engine.cancelled) == 1)
 
 
-# `response.messages` of `@ai-sdk/openai`, sent back as history, are `item_reference` items.
 # The SDK has no calls to retrieve or to cancel a response. Tools (`tool`) and structured output (`Output.object`) come
 # with issue 5, as cases `tools` and `object`.

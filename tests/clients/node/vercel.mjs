@@ -53,6 +53,19 @@ await run({
     return answers;
   },
 
+  // what the SDK gives back as history: for `@ai-sdk/openai` references to stored items
+  async history(options) {
+    const messages = [];
+    const answers = [];
+    for (const content of options.inputs) {
+      messages.push({ role: "user", content });
+      const { text, response } = await generateText({ model: modelOf(options), messages, maxRetries: 0 });
+      messages.push(...response.messages);
+      answers.push(text);
+    }
+    return answers;
+  },
+
   async chain(options) {
     let previousResponseId;
     const answers = [];

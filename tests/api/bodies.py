@@ -241,7 +241,9 @@ def long(draw: st.DrawFn) -> bytes:
     return Huge(encode({"model": MODEL, "input": "Hi", field: value}))
 
 
+CONVERSATIONS = _some(items=histories(), metadata=st.dictionaries(st.text("ab ", max_size=3), TEXTS, max_size=3))
 BODIES = st.one_of(
+    st.builds(encode, CONVERSATIONS),
     st.builds(encode, VALID),
     st.builds(encode, spoilt()),
     st.builds(encode, spoilt()),

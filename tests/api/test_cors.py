@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aiohttp import WSServerHandshakeError
 
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
@@ -80,3 +81,12 @@ async def test_answers_errors_and_streams_can_be_read_by_the_page(make_stack: St
         assert answer.headers["Access-Control-Allow-Origin"] == PAGE
         assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
         check_stream(parse_sse(await answer.read()))
+
+
+async def test_pages_that_may_call_may_open_a_websocket(make_stack: StackFactory) -> None:
+    stack = await make_stack(cors_origins=(PAGE,))
+    async with stack.http.ws_connect(stack.url + "/v1/responses", origin=PAGE) as socket:
+        await socket.send_json({"type": "response.create", "model": MODEL, "input": "Hi"})
+        assert (await socket.receive_json())["type"] == "response.created"
+    with pytest.raises(WSServerHandshakeError):
+        await stack.http.ws_connect(stack.url + "/v1/responses", origin="https://evil.example.com")

@@ -27,11 +27,12 @@ from tests.stack import MODEL, Stack
 from tests.wire import parse_sse
 from workers.engine.scripted import ScriptedEngine
 
-CREATING = ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact")
-"""Endpoints that take a request's body."""
+CREATING = ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact", "/v1/conversations")
+"""Endpoints that take a body."""
 
+USER = {"role": "user", "content": "Hi"}
 LONGEST_SECONDS = 20.0
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 AT_ONCE = 5  # bodies of one example
 
 pytestmark = pytest.mark.timeout(120 + EXAMPLES)
@@ -83,12 +84,13 @@ def check_refusal(answer: ClientResponse, content: bytes, body: bytes | None) ->
 
 def named(param: str, body: bytes | None, answer: ClientResponse) -> bool:
     """Whether `param` is a place of the body, or one that the body lacks, or a parameter of the query."""
-    if param in answer.url.query:
+    first = re.split(r"[.\[]", param)[0]
+    if first in {name.removesuffix("[]") for name in answer.url.query}:
         return True
     try:
         value = json.loads(body or b"")
     except (ValueError, RecursionError):  # the place is before the one where it stops to be JSON
-        return body is not None and re.split(r"[.\[]", param)[0].encode() in body
+        return body is not None and first.encode() in body
     steps = [step for step in re.findall(r'\["(?:[^"\\]|\\.)*"\]|\[\d+\]|[A-Za-z0-9_-]+|.', param) if step != "."]
     for number, step in enumerate(steps):
         key = json.loads(step)[0] if step.startswith("[") else step
@@ -196,8 +198,10 @@ PATHS = (
     "/v1/responses/{}/cancel",
     "/v1/responses/{}/input_items",
     "/v1/models/{}",
-    "/{}",
-    "/v1/{}/x",
+    "/v1/conversations/{}",
+    "/v1/conversations/{}/items",
+    "/v1/conversations/{stored}/items/{}",
+    "/{}/x",
 )
 
 
@@ -212,10 +216,17 @@ PATHS = (
 async def test_paths_ids_and_queries(
     stack: Stack, method: str, path: str, name: str, query: str, body: bytes | None
 ) -> None:
-    if name == "{stored}":
-        _, response = await stack.post(input="Hi")
-        name = response["id"]
-    await send_raw_path(stack, method, path.format(name) + ("?" + query if query else ""), body)
+    stored = await stored_id(stack, path)
+    path = path.replace("{stored}", stored).format(stored if name == "{stored}" else name)
+    await send_raw_path(stack, method, path + ("?" + query if query else ""), body)
+
+
+async def stored_id(stack: Stack, path: str) -> str:
+    """The id of something that is there: a conversation, a response."""
+    if "conversations" not in path:
+        return str((await stack.post(input="Hi"))[1]["id"])
+    async with stack.http.post(stack.url + "/v1/conversations", json={"items": [USER]}) as answer:
+        return str((await answer.json())["id"])
 
 
 async def send_raw_path(stack: Stack, method: str, path: str, body: bytes | None) -> None:
@@ -225,7 +236,7 @@ async def send_raw_path(stack: Stack, method: str, path: str, body: bytes | None
             content = await answer.read()
     assert answer.status < 500, content
     if answer.status >= 400 and method != "HEAD":
-        check_refusal(answer, content, None)
+        check_refusal(answer, content, body)
 
 
 HEADERS = st.lists(

@@ -77,3 +77,19 @@ async def test_an_odd_unknown_field_is_named_exactly(stack: Stack, name: str) ->
     status, body = await stack.post(input="Hi", **{name: 1})
     assert (status, body["error"]["code"]) == (400, "unknown_parameter")
     assert body["error"]["param"] == f'["{name}"]'.replace('qu"', 'qu\\"')
+
+
+async def test_conversations_have_the_same_limits(make_stack: StackFactory) -> None:
+    stack = await make_stack(workers=0, max_nesting=5, max_metadata_pairs=1, max_metadata_value_length=20)
+    url = stack.url + "/v1/conversations"
+    async with stack.http.post(url, json={"items": [nested(5)], "metadata": {"a": "x" * 20}}) as answer:
+        assert answer.status == 200
+        url_of_it = f"{url}/{(await answer.json())['id']}"
+    for path, body, param in (
+        (url, {"items": [USER, nested(6)]}, "items[1]"),
+        (url_of_it + "/items", {"items": [nested(6)]}, "items[0]"),
+        (url, {"metadata": {"a": "", "b": ""}}, "metadata"),
+        (url_of_it, {"metadata": {"a": "x" * 21}}, "metadata.a"),
+    ):
+        async with stack.http.post(path, json=body) as answer:
+            assert (answer.status, (await answer.json())["error"]["param"]) == (400, param)

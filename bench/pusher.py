@@ -127,7 +127,9 @@ class ScriptedWorker:
     async def _append(self, group: list[Written]) -> None:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for one in group:
-                event_log.queue_append(pipeline, one.response.id, TOKEN, *one.take())
+                first, events = one.take()
+                entries = [event_log.Entry(event) for event in events]
+                event_log.queue_append(pipeline, one.response.id, TOKEN, first, entries)
             replies = await pipeline.execute()
         if any(reply != queue.HELD for reply in replies):
             raise RuntimeError(f"an append was refused: {replies}")

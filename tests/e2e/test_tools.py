@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 from openai.types.responses import FunctionToolParam
+from pydantic import BaseModel
 
 from tests.e2e.server import Up
 
@@ -101,6 +102,23 @@ def test_a_schema_is_kept(up: Up, model: str, effort: Any) -> None:
         )
     assert response.status == "completed"
     jsonschema.validate(json.loads(response.output_text), PERSON)
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+async def test_the_sdk_parses_what_it_asked_for(up: Up) -> None:
+    question = "Give me a JSON object with name Bob, age 42."
+    with up.sdk() as client:
+        parsed = client.responses.parse(model=MODELS[0], input=question, text_format=Person, temperature=0)
+        assert isinstance(parsed.output_parsed, Person)
+        with client.responses.stream(model=MODELS[0], input=question, text_format=Person, temperature=0) as stream:
+            assert isinstance(stream.get_final_response().output_parsed, Person)
+    async with up.async_sdk() as client_:
+        again = await client_.responses.parse(model=MODELS[0], input=question, text_format=Person, temperature=0)
+    assert isinstance(again.output_parsed, Person)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -21,6 +21,7 @@ REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 RESPONSE_ID = web.RequestKey("RESPONSE_ID", str)
 """The response a request has made, for the log: workers' lines name it, and know no requests."""
 
+PROBES = frozenset({"/healthz", "/readyz"})  # asked for all the time
 CLIENT_LEFT = 499  # as nginx logs it
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LOGGED_PATH = 200  # characters
@@ -41,7 +42,8 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
             status = response.status
             return response
         finally:
-            log.info(
+            write = log.debug if request.path in PROBES else log.info
+            write(
                 "request",
                 method=request.method,
                 path=_path(request),

@@ -35,7 +35,7 @@ class Wire:
 
     def frames(self, events: Iterable[bytes]) -> bytes:
         """Encoded events as frames: `event: TYPE`, `data: JSON`, a blank line."""
-        return b"".join(self._frame(event) for event in events)
+        return b"".join(map(self._frame, events))
 
     def message(self, event: bytes) -> bytes:
         """One encoded event as this client knows it."""
@@ -43,8 +43,10 @@ class Wire:
         return event if renamed is None else event.replace(event_type(event), renamed, 1)
 
     def _frame(self, event: bytes) -> bytes:
-        event = self.message(event)
-        return b"event: %b\ndata: %b\n\n" % (event_type(event), event)
+        kind = event_type(event)
+        if kind in self._renamed:
+            event, kind = self.message(event), self._renamed[kind]
+        return b"event: %b\ndata: %b\n\n" % (kind, event)
 
 
 def wire_of(headers: Mapping[str, str], settings: Settings) -> Wire:

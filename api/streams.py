@@ -92,7 +92,7 @@ class Streams:
                 if ended:
                     return encoded
 
-    async def follow(
+    def follow(
         self, response_id: str, subscription: Subscription, *, after: int, fresh: bool
     ) -> AsyncIterator[list[bytes]]:
         """The events above `after` in batches, to the terminal one; an empty batch is silence. Raises ResponseGone."""
@@ -103,12 +103,11 @@ class Streams:
         async def exists() -> bool:
             return await records.exists(self._redis, response_id)
 
-        async for events in follow(
+        return follow(
             subscription,
             read_log,
             exists,
             after=after,
             fresh=fresh,
             silence_seconds=min(self._settings.silence_seconds, self._settings.ping_seconds),
-        ):
-            yield events
+        )

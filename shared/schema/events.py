@@ -169,6 +169,9 @@ AnyEvent = (
 )
 
 
+_TERMINAL_TYPES = frozenset(name.encode() for name in TERMINAL_EVENTS)
+
+
 def event_type(encoded: bytes) -> bytes:
     """The `type` of an encoded event, read from its first bytes: `{"type":"..."`."""
     return encoded[9 : encoded.index(b'"', 9)]
@@ -176,4 +179,4 @@ def event_type(encoded: bytes) -> bytes:
 
 def is_terminal(encoded: bytes) -> bool:
     """Whether an encoded event ends its stream."""
-    return event_type(encoded).decode() in TERMINAL_EVENTS
+    return event_type(encoded) in _TERMINAL_TYPES

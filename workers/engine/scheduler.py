@@ -43,7 +43,7 @@ class Pace:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._token_seconds = 0.0
-        self._decode_seconds = 0.0
+        self.decode_seconds = 0.0  # of the last step that only decoded
 
     @property
     def prompt_tokens(self) -> int:
@@ -54,9 +54,9 @@ class Pace:
     def measured(self, decoded: int, prefilled: int, seconds: float) -> None:
         """Learns from a step."""
         if not prefilled:
-            self._decode_seconds = seconds
+            self.decode_seconds = seconds
         elif prefilled >= SMALLEST_CHUNK:
-            seconds = max(0.0, seconds - (self._decode_seconds if decoded else 0.0)) / prefilled
+            seconds = max(0.0, seconds - (self.decode_seconds if decoded else 0.0)) / prefilled
             self._token_seconds = (self._token_seconds or seconds) * 0.75 + seconds * 0.25
 
 

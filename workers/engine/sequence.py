@@ -27,6 +27,7 @@ class Sequence:
         self.filled = 0  # tokens in the KV cache
         self.slot = -1  # the KV cache's id for it while it runs
         self.started = False  # it has had a slot
+        self.spoken = False  # its first token was handed out
         self.decoding = False  # the prompt is done; each step adds a token
         self.number = 0  # by arrival
         self.finish: FinishReason | None = None

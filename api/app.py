@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 import uvloop
 from aiohttp import web
 
-from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
+from api.context import CREATION, DRAINING, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
 from api.creation import Creation
+from api.draining import Draining
 from api.fleet import Fleet
 from api.middleware import add_request_id, envelope, request_id
+from api.presence import Presence
 from api.relay import Relay
 from api.routes import conversations, health, models, responses, websocket
 from api.streams import Streams
@@ -19,6 +21,8 @@ from shared.logs import configure_logs
 from shared.redis import scripts
 from shared.redis.connection import connect
 from shared.settings import Settings
+
+CLOSE_SECONDS = 1.0
 
 
 def run(settings: Settings) -> None:
@@ -31,17 +35,21 @@ def run(settings: Settings) -> None:
         handler_cancellation=True,  # a client that leaves ends its handler
         access_log=None,
         print=None,
-        shutdown_timeout=settings.drain_seconds,
+        shutdown_timeout=CLOSE_SECONDS,  # `Draining` has waited before
         loop=uvloop.new_event_loop(),
     )
 
 
 def create_app(settings: Settings) -> web.Application:
     """The front end; it holds no model and no state of a response."""
-    app = web.Application(middlewares=[request_id, envelope], client_max_size=settings.max_body_bytes)
+    draining = Draining(settings.drain_seconds)
+    middlewares = [request_id, draining.middleware, envelope]
+    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
+    app[DRAINING] = draining
     app[SOCKETS] = set()
     app.on_shutdown.append(websocket.retire_sockets)
+    draining.install(app)
     app.on_response_prepare.append(add_request_id)
     Cors(settings.cors_origins).install(app)
     app.cleanup_ctx.append(_connect)
@@ -57,10 +65,13 @@ async def _connect(app: web.Application) -> AsyncIterator[None]:
     relay = app[RELAY] = Relay(redis, settings.follower_buffer_events)
     fleet = app[FLEET] = Fleet(redis, settings.default_model)
     app[STREAMS] = Streams(redis, relay, settings)
-    app[CREATION] = Creation(redis, fleet, settings)
+    presence = Presence(redis, settings.lease_seconds)
+    app[CREATION] = Creation(redis, fleet, settings, presence.id)
     await relay.start()
     await fleet.start()
+    await presence.start()
     yield
+    await presence.close()
     await fleet.close()
     await relay.close()
     await redis.aclose(close_connection_pool=True)

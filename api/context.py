@@ -6,6 +6,7 @@ from aiohttp import web
 from arq.connections import ArqRedis
 
 from api.creation import Creation
+from api.draining import Draining
 from api.fleet import Fleet
 from api.relay import Relay
 from api.streams import Streams
@@ -18,4 +19,5 @@ RELAY = web.AppKey("RELAY", Relay)
 FLEET = web.AppKey("FLEET", Fleet)
 STREAMS = web.AppKey("STREAMS", Streams)
 CREATION = web.AppKey("CREATION", Creation)
+DRAINING = web.AppKey("DRAINING", Draining)
 SOCKETS: web.AppKey[set[Connection]] = web.AppKey("SOCKETS", set)

@@ -85,8 +85,10 @@ class Offer:
 class Creation:
     """Makes responses out of requests."""
 
-    def __init__(self, redis: Redis, fleet: Fleet, settings: Settings) -> None:
+    def __init__(self, redis: Redis, fleet: Fleet, settings: Settings, front: str) -> None:
+        """`front`: the id under which this front end tells that it lives."""
         self._redis = redis
+        self._front = front
         self._fleet = fleet
         self._settings = settings
         self._media = MediaReader(settings)
@@ -121,6 +123,7 @@ class Creation:
             context_bytes=size,
             opening=chain.opening,
             inherited=len(chain.inherited),
+            front=None if response.store else self._front,
         )
         if response.conversation:
             check_distinct(items)

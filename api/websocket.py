@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from api.calls import open_calls
 from api.cancellation import cancel
 from api.creation import Chain, Creation
+from api.draining import Draining
 from api.errors import ApiError, server_error, unavailable
 from api.finishing import to_its_end
 from api.follower import ResponseGone
@@ -69,6 +70,7 @@ class Connection:
         streams: Streams,
         settings: Settings,
         owner: str,
+        draining: Draining,
     ) -> None:
         self._socket = socket
         self._wire = wire
@@ -77,6 +79,7 @@ class Connection:
         self._streams = streams
         self._settings = settings
         self._owner = owner
+        self._draining = draining
         self._memory = Memory(settings.max_body_bytes)
         self._lanes: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
         self._answers: set[asyncio.Task[None]] = set()
@@ -177,12 +180,15 @@ class Connection:
 
     @asynccontextmanager
     async def _attended(self, response: Response) -> AsyncIterator[None]:
-        """A client that leaves cancels its response; at the end nothing is left of an unstored one."""
+        """A client that leaves cancels its response; at the end nothing is left of an unstored one. What is cut when
+        this front end is stopped goes on where it is stored."""
         try:
             yield
         except ResponseGone:
             raise server_error(f"The response '{response.id}' was deleted before its end.") from None
         except BaseException:
+            if response.store and self._draining.cut:
+                raise
             await to_its_end(cancel(self._redis, self._settings, response.id, self._owner))
             raise
         finally:

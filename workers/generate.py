@@ -20,6 +20,7 @@ from shared.schema.items import Message
 from shared.sealing import REASONING, Sealer
 from shared.settings import Settings
 from shared.turns import in_order
+from workers.attendance import Attendance
 from workers.briefing import SUMMARY_TOKENS, Briefing, ConversationGone
 from workers.demand import constraint_for, demand_of
 from workers.dialects.toolbox import Toolbox
@@ -58,6 +59,7 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    attendance: Attendance
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
 
 
@@ -129,6 +131,10 @@ class Job:
 
     async def finish(self) -> None:
         await self._finish()
+
+    def leave(self) -> None:
+        """Nobody waits for the response any more: it ends as cancelled."""
+        self._abort(queue.CANCEL)
 
     async def _generate(self) -> None:
         async with asyncio.timeout(self._services.settings.job_timeout_seconds):
@@ -289,7 +295,8 @@ async def run_response(services: Services, response_id: str, job_try: int) -> No
     if job_try > MAX_TRIES:
         job.fail(f"The response was given up: {MAX_TRIES} workers were lost while they generated it.")
         await job.finish()
-    else:
+        return
+    with services.attendance.watched(response_id, context.front, job.leave):
         await job.run()
 
 

@@ -21,6 +21,7 @@ from shared.redis.connection import connect
 from shared.schema.ids import new_id
 from shared.sealing import sealer_of
 from shared.settings import Settings
+from workers.attendance import Attendance
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
 from workers.generate import Services, run_response
@@ -65,9 +66,12 @@ class WorkerProcess:
         self._redis: ArqRedis = connect(settings.redis_url)
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
+        self._attendance = Attendance(self._redis, settings.lease_seconds)
         self.models = Models(models, settings, loader)
         sealer = sealer_of(settings.encryption_key)
-        self._services = Services(self._redis, settings, self.models, self._outbox, self._leases, sealer)
+        self._services = Services(
+            self._redis, settings, self.models, self._outbox, self._leases, self._attendance, sealer
+        )
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
@@ -85,6 +89,7 @@ class WorkerProcess:
                 log.error("model_broken", model=self._preload, error=str(error))
         self._outbox.start()
         self._leases.start()
+        self._attendance.start()
         await self.announce()
         self._listener = asyncio.create_task(self._listen())
         loops = [self._heartbeat(), *(worker.main() for worker in self._workers.values())]
@@ -103,6 +108,7 @@ class WorkerProcess:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._attendance.close()
         await self._leases.close()
         await self._outbox.close()
         await self.models.close()

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
-from api.context import CREATION, REDIS, SETTINGS, STREAMS
+from api.context import CREATION, DRAINING, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
 from api.finishing import to_its_end
 from api.follower import ResponseGone
@@ -153,14 +153,16 @@ async def _repeat(request: web.Request, body: CreateResponse, response_id: str) 
 @asynccontextmanager
 async def _attended(request: web.Request, response: Response) -> AsyncIterator[None]:
     """While a response is created and a client waits: when it leaves, its generation is cancelled, unless that runs in
-    the background; at the end nothing is left of an unstored response."""
+    the background; at the end nothing is left of an unstored response. What this front end itself cuts off when it is
+    stopped goes on where it is stored: its client resumes it elsewhere."""
     redis = request.app[REDIS]
     try:
         yield
     except ResponseGone:
         raise server_error(f"The response '{response.id}' was deleted before its end.") from None
     except BaseException:
-        if not response.background:
+        goes_on = response.background or (response.store and request.app[DRAINING].cut)
+        if not goes_on:
             await to_its_end(cancel(redis, request.app[SETTINGS], response.id, OWNER))
         raise
     finally:

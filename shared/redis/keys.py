@@ -12,6 +12,7 @@
 | lr:queue:MODEL         | zset   | front end (arq's queue) | while a job waits or runs                          |
 | lr:wake:MODEL          | list   | front end               | a minute                                           |
 | lr:worker:ID           | string | worker                  | three heartbeats                                   |
+| lr:front:ID            | string | front end               | a third of a lease, renewed while it lives         |
 | lr:workers             | set    | worker                  | for good; members go when their worker is gone     |
 | arq:job:ID             | string | front end               | until the job ends, a day at most                  |
 | arq:in-progress:ID     | string | worker                  | the lease: LEASE_SECONDS, renewed by its holder    |
@@ -95,6 +96,11 @@ def wake(model: str) -> str:
 def worker(worker_id: str) -> str:
     """What a live worker says of itself: JSON, see `registry`."""
     return WORKER_PREFIX + worker_id
+
+
+def front(front_id: str) -> str:
+    """There while a front end lives, see `fronts`."""
+    return f"lr:front:{front_id}"
 
 
 def lease(job_id: str) -> str:

@@ -28,7 +28,7 @@ from tests.chaos.report import show
 @click.option("--lease", default=5.0, show_default=True, help="LEASE_SECONDS of the workers.")
 @click.option("--redis/--no-redis", default=False, show_default=True, help="Restart and kill Redis, too.")
 @click.option("--network/--no-network", default=False, show_default=True, help="Partition processes from Redis, too.")
-@click.option("--only", multiple=True, help="Only this kind of fault; may be repeated.")
+@click.option("--only", multiple=True, help="Only this kind of fault, or none; may be repeated.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where logs and data go.")
 def main(
     seconds: float,
@@ -54,7 +54,7 @@ def main(
         workers=workers,
         every=every,
         lease=lease,
-        kinds=list(only) or kinds,
+        kinds=[kind for kind in only if kind != "none"] if only else kinds,
     )
     folder = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

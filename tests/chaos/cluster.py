@@ -44,6 +44,7 @@ class Member:
         self.notes = folder / f"{self.name}.notes"
         self.proxy = proxy
         self.port = free_port() if role == "web" else 0
+        self._begins = 0  # where in the log this life of the process begins
         self.paused = False
         self.partitioned = False
         self._environ = {**os.environ, **environ, "REDIS_URL": proxy.redis_url, "PORT": str(self.port)}
@@ -70,6 +71,7 @@ class Member:
         arguments = ["-m", "cli.main", "web"] if self.role == "web" else ["-m", "tests.chaos.worker", str(self.notes)]
         self.notes.unlink(missing_ok=True)
         with self.log.open("ab") as log:
+            self._begins = log.tell()
             self._process = subprocess.Popen(
                 command([sys.executable, *arguments]),
                 stdin=subprocess.DEVNULL,
@@ -80,13 +82,23 @@ class Member:
             )
 
     async def ready(self) -> None:
-        """Returns when this web says so; the fleet's size tells of workers, see `Cluster.ready`."""
+        """Returns when this web answers, or this worker has said that it takes jobs."""
+        if self.role == "worker":
+            await self._logged("worker_ready")
+            return
         async with aiohttp.ClientSession() as http, asyncio.timeout(READY_SECONDS):
             while True:
                 with suppress(aiohttp.ClientError, OSError):
                     async with http.get(self.url + "/healthz") as answer:
                         if answer.status == 200:
                             return
+                if not self.alive:
+                    raise AssertionError(f"{self.name} ended:\n{self.tail()}")
+                await asyncio.sleep(0.05)
+
+    async def _logged(self, words: str) -> None:
+        async with asyncio.timeout(READY_SECONDS):
+            while words not in self.log.read_text(errors="replace")[self._begins :]:
                 if not self.alive:
                     raise AssertionError(f"{self.name} ended:\n{self.tail()}")
                 await asyncio.sleep(0.05)
@@ -181,7 +193,7 @@ class Cluster:
 
     async def ready(self) -> None:
         """Returns when every web answers and sees every worker."""
-        await asyncio.gather(*(web.ready() for web in self.webs))
+        await asyncio.gather(*(member.ready() for member in self.members))
         for web in self.webs:
             await self.sees(web, len(self.workers))
 

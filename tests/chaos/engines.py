@@ -1,7 +1,7 @@
 """Engines for tests that kill their process: so slow that a kill always meets an answer half-way, and exact.
 
 A worker started with `tests.chaos.worker` plays scripts for model files named F16 and runs llama.cpp for the others,
-both at a fixed pace. Each generation is noted in a file, so that a test knows which responses a lost worker was running.
+both at a fixed pace. Each generation is noted in a file: so a test knows which responses a lost worker was running.
 """
 
 from __future__ import annotations

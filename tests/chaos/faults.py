@@ -26,10 +26,11 @@ class Fault:
     target: str
     at: float
     hit: list[Story] = field(default_factory=list)
+    over: float = 0.0  # when what was done was over: a process gone, or going on
 
     def pauses(self) -> list[float]:
         """How long each stream it hit was silent."""
-        return [pause for story in self.hit if (pause := story.pause_after(self.at)) is not None]
+        return [pause for story in self.hit if (pause := story.pause_in(self.at, self.over)) is not None]
 
 
 class Faults:
@@ -64,6 +65,8 @@ class Faults:
         await asyncio.gather(*self._under_way)
 
     def _next(self) -> None:
+        if not self._kinds:
+            return
         kind = self._rng.choice(self._kinds)
         how, target = self._plan(kind)
         length = self._rng.uniform(0.3, 2.0)
@@ -89,43 +92,48 @@ class Faults:
             self._under_way.discard(task)
             task.result()
 
-    def _note(self, kind: str, target: Member) -> None:
+    def _note(self, kind: str, target: Member) -> Fault:
         running = target.running if target.role == "worker" else set()
         hit = [
             story
             for story in self._tally.open
             if story.streaming and (story.response_id in running or story.web == target.name)
         ]
+        return self._done(kind, target.name, hit)
+
+    def _done(self, kind: str, target: str, hit: list[Story]) -> Fault:
         for story in hit:
-            story.note(f"{kind} of {target.name}")
-        self.done.append(Fault(kind, target.name, time.monotonic(), hit))
+            story.note(f"{kind} of {target}")
+        self.done.append(Fault(kind, target, time.monotonic(), hit))
+        return self.done[-1]
 
     async def _kill(self, kind: str, target: Member, length: float) -> None:
-        self._note(kind, target)
+        fault = self._note(kind, target)
         await target.kill()
+        fault.over = time.monotonic()
         await asyncio.sleep(length)
         target.start()
         await self._back(target)
 
     async def _stop(self, kind: str, target: Member, length: float) -> None:
-        self._note(kind, target)
+        fault = self._note(kind, target)
         await target.stop()
+        fault.over = time.monotonic()
         await asyncio.sleep(length)
         target.start()
         await self._back(target)
 
     async def _pause(self, kind: str, target: Member, length: float) -> None:
-        self._note(kind, target)
+        fault = self._note(kind, target)
         target.signal(signal.SIGSTOP)
         await asyncio.sleep(self._lease + length)
         target.signal(signal.SIGCONT)
+        fault.over = time.monotonic()
 
     async def _restart_redis(self, kind: str, target: Member, length: float) -> None:
         self._redis_away = True
         hit = [story for story in self._tally.open if story.streaming]
-        for story in hit:
-            story.note(kind)
-        self.done.append(Fault(kind, "redis", time.monotonic(), hit))
+        fault = self._done(kind, "redis", hit)
         try:
             if kind == "redis kill -9":
                 self._cluster.redis.kill()
@@ -133,11 +141,12 @@ class Faults:
                 self._cluster.redis.stop()
             await asyncio.sleep(length)
             self._cluster.start_redis()
+            fault.over = time.monotonic()
         finally:
             self._redis_away = False
 
     async def _partition(self, kind: str, target: Member, length: float) -> None:
-        self._note(f"{target.role} {kind}", target)
+        fault = self._note(f"{target.role} {kind}", target)
         target.partitioned = True
         try:
             if kind == "cut":
@@ -148,12 +157,10 @@ class Faults:
                 target.proxy.delay(self._rng.uniform(0.05, 0.5))
             await asyncio.sleep(5 * length)
             target.proxy.heal(drop=self._rng.random() < 0.5)
+            fault.over = time.monotonic()
         finally:
             target.partitioned = False
 
     async def _back(self, target: Member) -> None:
         """Not well again before it serves."""
-        if target.role == "web":
-            await target.ready()
-        else:
-            await asyncio.sleep(3.0)
+        await target.ready()

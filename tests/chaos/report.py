@@ -27,8 +27,8 @@ def show(plan: Plan, result: Result) -> None:
         f"{len(held)} streams hit and held, {tally.events} events delivered, lost {lost}, repeated {repeated}."
     )
     console.print(
-        f"{tally.resumed} resumed at another web, {tally.replayed} logs replayed byte for byte, {tally.orphaned} unstored "
-        f"ended with their web, {tally.given_up} given up after three lost workers."
+        f"{tally.resumed} resumed at another web, {tally.replayed} logs replayed byte for byte, "
+        f"{tally.orphaned} unstored ended with their web, {tally.given_up} given up after three lost workers."
     )
     console.print("visits: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.visits.items())))
     if result.violation:

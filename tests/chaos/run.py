@@ -58,9 +58,7 @@ async def run(plan: Plan, folder: Path) -> Result:
             read_bufsize=1 << 22,
         ) as http,
     ):
-        faults = Faults(
-            cluster, random.Random(rng.random()), tally, plan.kinds, every=plan.every, lease=plan.lease
-        )
+        faults = Faults(cluster, random.Random(rng.random()), tally, plan.kinds, every=plan.every, lease=plan.lease)
         result.faults = faults.done
         client = Client(http, cluster.webs, random.Random(rng.random()))
         visits = Visits(client, random.Random(rng.random()), tally, faults.losses_since)

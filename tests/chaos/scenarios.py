@@ -106,7 +106,7 @@ class Visits:
         name, body = self._recipe()
         story = Story(f"background {name}")
         first: dict[str, Any] | None = {**body, "background": True}
-        with _open(self._tally, story):
+        with Streamed(self._tally, story):
             for _ in range(self._rng.randint(1, 4)):
                 most = len(story.raw) + self._rng.randint(1, 60)
                 await self._client.stream(story, first, stop=lambda most=most: len(story.raw) >= most)  # type: ignore[misc]
@@ -134,7 +134,7 @@ class Visits:
         """Another web is asked to cancel what is being streamed."""
         name, body = self._recipe()
         story = Story(f"cancelled {name}")
-        with _open(self._tally, story):
+        with Streamed(self._tally, story):
             streaming = asyncio.create_task(self._client.stream(story, body))
             try:
                 await self._some_events(story, streaming)
@@ -149,7 +149,7 @@ class Visits:
         """A response is deleted while it runs: its stream ends, and it is gone."""
         name, body = self._recipe()
         story = Story(f"deleted {name}")
-        with _open(self._tally, story):
+        with Streamed(self._tally, story):
             streaming = asyncio.create_task(self._client.stream(story, body))
             try:
                 await self._some_events(story, streaming)
@@ -173,10 +173,10 @@ class Visits:
         name, body = self._recipe()
         story = Story(f"dropped {name}")
         most = self._rng.randint(3, 40)
-        with _open(self._tally, story):
+        with Streamed(self._tally, story):
             await self._client.stream(story, body, stop=lambda: len(story.raw) >= most)
         stored = await self._ended(str(story.response_id), story)
-        with _open(self._tally, story):
+        with Streamed(self._tally, story):
             await self._client.stream(story)
         check_stored(story, stored)
         await self._check(story, name, part=True)
@@ -212,7 +212,7 @@ class Visits:
 
     async def _stream(self, name: str, body: dict[str, Any], *, slow: float = 0.0) -> Story:
         story = Story(name)
-        with _open(self._tally, story):
+        with Streamed(self._tally, story):
             await self._client.stream(story, body, slow=slow)
         return story
 
@@ -279,7 +279,7 @@ class Visits:
         self._tally.told.append(story)
 
 
-class _open:
+class Streamed:
     """While a client streams a story, faults may hit it."""
 
     def __init__(self, tally: Tally, story: Story) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_right
 from typing import Any
 
 Event = dict[str, Any]
@@ -68,9 +69,16 @@ class Story:
     def events(self) -> list[Event]:
         return [json.loads(data) for data in self.raw]
 
-    def pause_after(self, moment: float) -> float | None:
-        """Seconds from `moment` to the next event; None where none came."""
-        return next((arrival - moment for arrival in self.arrivals if arrival > moment), None)
+    def pause_in(self, start: float, end: float) -> float | None:
+        """The longest silence, in seconds, that fell between two moments; None where no event came after them."""
+        pauses = []
+        before = start
+        for arrival in self.arrivals[bisect_right(self.arrivals, start) :]:
+            pauses.append(arrival - before)
+            before = arrival
+            if arrival > end:
+                break
+        return max(pauses, default=None)
 
     def forget(self) -> None:
         """Drops the events' bytes; what has been checked is not needed any more."""

@@ -45,6 +45,7 @@ class Member:
         self.proxy = proxy
         self.port = free_port() if role == "web" else 0
         self._begins = 0  # where in the log this life of the process begins
+        self.serving = False  # it has come up, since its last start
         self.paused = False
         self.partitioned = False
         self._environ = {**os.environ, **environ, "REDIS_URL": proxy.redis_url, "PORT": str(self.port)}
@@ -60,7 +61,7 @@ class Member:
 
     @property
     def well(self) -> bool:
-        return self.alive and not self.paused and not self.partitioned
+        return self.alive and self.serving and not self.paused and not self.partitioned
 
     @property
     def running(self) -> set[str]:
@@ -70,6 +71,7 @@ class Member:
     def start(self) -> None:
         arguments = ["-m", "cli.main", "web"] if self.role == "web" else ["-m", "tests.chaos.worker", str(self.notes)]
         self.notes.unlink(missing_ok=True)
+        self.serving = False
         with self.log.open("ab") as log:
             self._begins = log.tell()
             self._process = subprocess.Popen(
@@ -85,12 +87,14 @@ class Member:
         """Returns when this web answers, or this worker has said that it takes jobs."""
         if self.role == "worker":
             await self._logged("worker_ready")
+            self.serving = True
             return
         async with aiohttp.ClientSession() as http, asyncio.timeout(READY_SECONDS):
             while True:
                 with suppress(aiohttp.ClientError, OSError):
                     async with http.get(self.url + "/healthz") as answer:
                         if answer.status == 200:
+                            self.serving = True
                             return
                 if not self.alive:
                     raise AssertionError(f"{self.name} ended:\n{self.tail()}")

@@ -19,7 +19,7 @@ from redis import Redis
 
 from cli.child import command
 from cli.embedded_redis import EmbeddedRedis, free_port
-from tests.chaos.engines import noted
+from tests.chaos.engines import held_by, noted
 from tests.proxy import Proxy
 
 READY_SECONDS = 60.0
@@ -68,6 +68,10 @@ class Member:
         """The responses this worker generates."""
         return noted(self.notes)
 
+    def hold(self, hold: bool = True) -> None:
+        """This worker's generations stop in the middle, or go on; see `engines.Manners`."""
+        held_by(self.notes).touch() if hold else held_by(self.notes).unlink(missing_ok=True)
+
     def start(self) -> None:
         arguments = ["-m", "cli.main", "web"] if self.role == "web" else ["-m", "tests.chaos.worker", str(self.notes)]
         self.notes.unlink(missing_ok=True)
@@ -86,7 +90,7 @@ class Member:
     async def ready(self) -> None:
         """Returns when this web answers, or this worker has said that it takes jobs."""
         if self.role == "worker":
-            await self._logged("worker_ready")
+            await self.logged("worker_ready")
             self.serving = True
             return
         async with aiohttp.ClientSession() as http, asyncio.timeout(READY_SECONDS):
@@ -100,7 +104,8 @@ class Member:
                     raise AssertionError(f"{self.name} ended:\n{self.tail()}")
                 await asyncio.sleep(0.05)
 
-    async def _logged(self, words: str) -> None:
+    async def logged(self, words: str) -> None:
+        """Returns when this life of the process has written `words` to its log."""
         async with asyncio.timeout(READY_SECONDS):
             while words not in self.log.read_text(errors="replace")[self._begins :]:
                 if not self.alive:
@@ -170,13 +175,9 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         self.start_redis()
-        assert self.redis.port is not None
         for role, size in self._sizes:
-            for number in range(size):
-                proxy = await Proxy(self.redis.port).start()
-                member = Member(role, number, self.folder, proxy, self._environ)
-                (self.webs if role == "web" else self.workers).append(member)
-                member.start()
+            for _ in range(size):
+                await self._add(role)
         try:
             await self.ready()
         except BaseException:
@@ -194,6 +195,20 @@ class Cluster:
         self.redis.start()
         with Redis.from_url(self.redis.url) as client:
             client.config_set("appendfsync", self._fsync)
+
+    async def add_worker(self) -> Member:
+        """One more worker, when it takes jobs."""
+        member = await self._add("worker")
+        await member.ready()
+        return member
+
+    async def _add(self, role: Role) -> Member:
+        assert self.redis.port is not None
+        peers = self.webs if role == "web" else self.workers
+        proxy = await Proxy(self.redis.port).start()
+        peers.append(Member(role, len(peers), self.folder, proxy, self._environ))
+        peers[-1].start()
+        return peers[-1]
 
     async def ready(self) -> None:
         """Returns when every web answers and sees every worker."""

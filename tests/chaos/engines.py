@@ -11,7 +11,6 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
 
 from workers.engine.core import (
     Chunk,
@@ -54,13 +53,40 @@ def scripted() -> ScriptedEngine:
     return engine
 
 
-class PacedEngine:
-    """An engine whose tokens come one by one, `pace` seconds apart."""
+class Manners:
+    """How a worker's generations come: token by token, `pace` seconds apart.
 
-    def __init__(self, inner: Engine, pace: float, notes: TextIO) -> None:
-        self._inner = inner
+    While the file `hold` exists, those that were begun here stop in the middle of what they are about: a call's
+    arguments, a JSON text, anything that is long. Taken over by another worker they are not held.
+    """
+
+    LONG = 75  # tokens: longer than any call or JSON text with its reasoning
+    MIDDLE = re.compile(r'"location": ?"S|"name": ?"B')  # of the recipes' calls and JSON
+
+    def __init__(self, pace: float, notes: Path) -> None:
         self._pace = pace
-        self._notes = notes
+        self._hold = held_by(notes)
+        self._notes = notes.open("a", buffering=1)
+
+    def begin(self, response_id: str) -> None:
+        self._notes.write(f"+{response_id}\n")
+
+    def end(self, response_id: str) -> None:
+        self._notes.write(f"-{response_id}\n")
+
+    async def wait(self, tokens: int, text: str) -> None:
+        """Between two tokens, after so many and this text."""
+        await asyncio.sleep(self._pace)
+        while self._hold.exists() and (tokens >= self.LONG or self.MIDDLE.search(text)):
+            await asyncio.sleep(0.02)
+
+
+class PacedEngine:
+    """An engine whose generations have manners."""
+
+    def __init__(self, inner: Engine, manners: Manners) -> None:
+        self._inner = inner
+        self._manners = manners
 
     @property
     def model(self) -> ModelInfo:
@@ -80,7 +106,7 @@ class PacedEngine:
         return self._inner.piece(token)
 
     def generate(self, request: GenerationRequest) -> Generation:
-        return _Paced(self._inner.generate(request), self._pace, self._notes)
+        return _Paced(self._inner, self._inner.generate(request), self._manners)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -89,12 +115,14 @@ class PacedEngine:
 class _Paced(Generation):
     """A generation, token by token. What it has begun and ended is noted: `+ID`, `-ID`."""
 
-    def __init__(self, inner: Generation, pace: float, notes: TextIO) -> None:
+    def __init__(self, engine: Engine, inner: Generation, manners: Manners) -> None:
+        self._engine = engine
         self._inner = inner
-        self._pace = pace
-        self._notes = notes
+        self._manners = manners
         self._ready: deque[Chunk] = deque()
-        notes.write(f"+{inner.request.id}\n")
+        self._said = b""
+        self._tokens = 0
+        manners.begin(inner.request.id)
 
     @property
     def request(self) -> GenerationRequest:
@@ -113,12 +141,17 @@ class _Paced(Generation):
     async def __anext__(self) -> Chunk:
         if not self._ready:
             self._ready.extend(_pieces(await anext(self._inner)))
-        if self._ready[0].tokens:
-            await asyncio.sleep(self._pace)
-        return self._ready.popleft()
+        if self._inner.request.generated == 0:
+            await self._manners.wait(self._tokens, self._said.decode(errors="replace"))
+        else:
+            await self._manners.wait(0, "")
+        piece = self._ready.popleft()
+        self._tokens += len(piece.tokens)
+        self._said += b"".join(map(self._engine.piece, piece.tokens))
+        return piece
 
     def __del__(self) -> None:
-        self._notes.write(f"-{self._inner.request.id}\n")
+        self._manners.end(self._inner.request.id)
         self._inner.cancel()
 
 
@@ -129,9 +162,9 @@ def _pieces(chunk: Chunk) -> Iterator[Chunk]:
         yield Chunk((), chunk.finish, chunk.stop_token)
 
 
-def notes_file(path: Path) -> TextIO:
-    """Where generations are noted, a line at a time."""
-    return path.open("a", buffering=1)
+def held_by(notes: Path) -> Path:
+    """The file that holds the generations of the worker with these notes."""
+    return notes.with_suffix(".hold")
 
 
 def noted(path: Path) -> set[str]:

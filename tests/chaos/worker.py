@@ -14,7 +14,7 @@ import uvloop
 from shared.catalog import Catalog
 from shared.logs import configure_logs
 from shared.settings import Settings
-from tests.chaos.engines import PacedEngine, notes_file, scripted
+from tests.chaos.engines import Manners, PacedEngine, scripted
 from workers.engine.core import Engine
 from workers.engine.engine import load_engine
 from workers.models import served
@@ -25,12 +25,12 @@ def main() -> None:
     settings = Settings.from_environment()
     configure_logs(settings, "worker")
     pace = float(os.environ.get("PACE", "0.02"))
-    notes = notes_file(Path(sys.argv[1]))
+    manners = Manners(pace, Path(sys.argv[1]))
 
     def load(path: Path, *arguments: object) -> Engine:
         if "F16" in path.name:
-            return PacedEngine(scripted(), pace, notes)
-        return PacedEngine(load_engine(path, *arguments), pace, notes)  # type: ignore[arg-type]
+            return PacedEngine(scripted(), manners)
+        return PacedEngine(load_engine(path, *arguments), manners)  # type: ignore[arg-type]
 
     models = served(Catalog(settings.models_dir), settings.models)
     uvloop.run(serve(settings, models, load))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from shared.redis.records import Turn
 from shared.schema.content import InputText
-from shared.schema.items import Compaction, FunctionCall, Item, Message, OutputItem
+from shared.schema.items import Compaction, FunctionCall, Item, McpCall, Message, OutputItem
 from shared.sealing import COMPACTION, Sealer
 from shared.summary import SUMMARY_INTRODUCTION, SUMMARY_REQUEST
 from shared.turns import split_before_last_question
@@ -84,7 +84,9 @@ def _after_last_compaction(items: Sequence[AnyItem]) -> Sequence[AnyItem]:
 
 
 def _is_cut_call(item: AnyItem) -> bool:
-    """A call that was cut by the token limit: nobody answers it, and no template could show it."""
+    """A call that was cut short: nobody answers it, and no template could show it."""
+    if isinstance(item, McpCall):
+        return item.status not in ("completed", "failed")
     return isinstance(item, FunctionCall) and item.status == "incomplete"
 
 

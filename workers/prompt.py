@@ -29,8 +29,8 @@ from workers.dialects.history import Messages, assistant, output
 from workers.dialects.probe import probe
 from workers.dialects.toolbox import INPUT, Toolbox
 from workers.engine.core import Engine, ImageCells
+from workers.outcomes import outcome, refusal
 from workers.pictures import Pictures
-from workers.remote.outcomes import outcome, refusal
 from workers.template import ChatTemplate, TemplateError
 
 

@@ -1,7 +1,4 @@
-"""What is known of remote MCP servers on the wire: their tools, and how their calls fail.
-
-Forms: `ResponseOutputItem.McpListTools` and `McpToolCallError` of the `openai` SDK 3.54.
-"""
+"""Remote MCP servers: their tools, and what goes wrong in calling them. Fields as in OpenAI's SDK."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from msgspec import Struct
 
 
 class McpListToolsTool(Struct, kw_only=True):
-    """A tool of a server. `annotations` are the server's hints as it wrote them, such as `readOnlyHint`."""
+    """A tool that a server lists. `annotations` are its hints as it sent them (`readOnlyHint`, `idempotentHint`, ...)."""
 
     name: str
     input_schema: dict[str, Any]
@@ -24,20 +21,21 @@ class McpListToolsTool(Struct, kw_only=True):
 
 
 class McpProtocolError(Struct, tag_field="type", tag="mcp_protocol_error", kw_only=True):
-    """The server answered with a JSON-RPC error, or with something that is none of the protocol."""
+    """The server answered with a JSON-RPC error, or with what is not MCP. `code` is JSON-RPC's."""
 
     code: int
     message: str
 
 
 class McpToolExecutionError(Struct, tag_field="type", tag="mcp_tool_execution_error", kw_only=True):
-    """The tool said that it failed; `content` is its result's."""
+    """The tool ran and says that it failed. `content` is what it says, as a list of text parts."""
 
     content: Any
 
 
 class HttpError(Struct, tag_field="type", tag="http_error", kw_only=True):
-    """The server could not be reached or refused the request; `code` is the HTTP status, or the nearest to it."""
+    """The server could not be reached or refused. `code` is the status it answered with; where there was no answer, what
+    a gateway would say: 403 not allowed, 413 too large, 502 not reachable or cut off, 504 too slow."""
 
     code: int
     message: str

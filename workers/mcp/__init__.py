@@ -1,0 +1,17 @@
+"""Remote MCP servers, as a client: lists their tools and calls them, through the official SDK."""
+
+from shared.schema.mcp import HttpError, McpCallError, McpListToolsTool, McpProtocolError, McpToolExecutionError
+from workers.mcp.failure import ServerFailed
+from workers.mcp.server import Server
+from workers.mcp.servers import Servers
+
+__all__ = [
+    "HttpError",
+    "McpCallError",
+    "McpListToolsTool",
+    "McpProtocolError",
+    "McpToolExecutionError",
+    "Server",
+    "ServerFailed",
+    "Servers",
+]

@@ -47,6 +47,10 @@ class AddressRefused(ValueError):
     """A URL that must not be fetched. The message is for the client: it tells nothing that was looked up."""
 
 
+class HostNotFound(AddressRefused):
+    """Its host has no address now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A URL that may be fetched, from these addresses only."""
@@ -98,9 +102,9 @@ async def destination_of(url: str, resolve: Resolve) -> Destination:
         try:
             addresses = [ip_address(text) for text in await resolve(host, port)]
         except (OSError, UnicodeError, ValueError):
-            raise AddressRefused(f"the host '{host}' cannot be found") from None
+            raise HostNotFound(f"the host '{host}' cannot be found") from None
     if not addresses:
-        raise AddressRefused(f"the host '{host}' cannot be found")
+        raise HostNotFound(f"the host '{host}' cannot be found")
     name = f"[{host}]" if isinstance(literal, IPv6Address) else host
     at = "" if port == PORTS[scheme] else f":{port}"
     unique = tuple(dict.fromkeys(addresses))

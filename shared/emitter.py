@@ -301,9 +301,7 @@ class Emitter:
         self._emit(events.McpCallFailed if error else events.McpCallCompleted, item_id=item_id, output_index=position)
         self._emit(events.OutputItemDone, output_index=position, item=item)
 
-    def mcp_approval_request(
-        self, name: str, server_label: str, arguments: str, given_id: str | None = None
-    ) -> None:
+    def mcp_approval_request(self, name: str, server_label: str, arguments: str, given_id: str | None = None) -> None:
         """A whole request for approval; the item before is complete."""
         self.close()
         identifier = given_id or self._new_id("mcpr")

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from shared.emitter import Emitter
 from shared.schema.ids import new_id
-from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
+from workers.counts import Counts
 from workers.dialects.base import Parser, Piece
 from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.engine.core import Chunk, Engine
 from workers.logprobs import LogprobTrail
-
-
-@dataclass(slots=True)
-class Counts:
-    """Tokens of one response, over all its generations."""
-
-    input: int = 0
-    cached: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-    def usage(self) -> Usage:
-        return Usage(
-            input_tokens=self.input,
-            input_tokens_details=InputTokensDetails(
-                cached_tokens=self.cached, cache_write_tokens=self.input - self.cached
-            ),
-            output_tokens=self.output,
-            output_tokens_details=OutputTokensDetails(reasoning_tokens=self.reasoning),
-            total_tokens=self.input + self.output,
-        )
 
 
 class Reader:

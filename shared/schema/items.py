@@ -220,7 +220,9 @@ class ItemReference(Struct, kw_only=True):
 
 Call = FunctionCall | CustomToolCall
 CallOutput = FunctionCallOutput | CustomToolCallOutput
-OutputItem = Message | Reasoning | FunctionCall | CustomToolCall | Compaction | McpListTools | McpCall | McpApprovalRequest
+OutputItem = (
+    Message | Reasoning | FunctionCall | CustomToolCall | Compaction | McpListTools | McpCall | McpApprovalRequest
+)
 Item = OutputItem | FunctionCallOutput | CustomToolCallOutput | McpApprovalResponse
 
 

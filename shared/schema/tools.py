@@ -44,7 +44,7 @@ class NamespaceTool(Struct, tag_field="type", tag="namespace", kw_only=True):
 
 
 class McpToolFilter(Struct, kw_only=True):
-    """Tools of an MCP server: those of these names, and that are, or are not, read-only; what is not given does not count."""
+    """Tools of an MCP server: of these names, and read-only or not; what is not given does not count."""
 
     tool_names: list[str] | None = None
     read_only: bool | None = None

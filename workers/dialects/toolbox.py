@@ -1,9 +1,9 @@
 """The tools of one request under the names the model sees, and the way back from those names.
 
 A namespace tool has no counterpart in chat templates: `create_issue` in the namespace `github` is offered as
-`github__create_issue`. A remote server's tool keeps its name where no other has it. Two underscores pass every template's syntax (TypeScript types, Python calls, XML names). Names
-are mapped back by table, never by splitting, so a name with underscores of its own stays unambiguous: where two would
-be equal, the later one gets one more underscore.
+`github__create_issue`. A remote server's tool keeps its name where no other has it. Two underscores pass every
+template's syntax (TypeScript types, Python calls, XML names). Names are mapped back by table, never by splitting, so a
+name with underscores of its own stays unambiguous: where two would be equal, the later one gets one more underscore.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def demand(
 
 
 def _chosen(tools: Toolbox, choice: Mapping[str, Any]) -> list[OfferedTool]:
-    """The tools that a choice names: by the client's name or the flat one, or a server's, all of them without a name."""
+    """The tools that a choice names, by the client's name or the flat one; or a server's, or all of a server's."""
     label, name = choice.get("server_label"), choice.get("name")
     if choice.get("type") == "mcp":
         return [tool for tool in tools if tool.server == label and name in (None, tool.tool.name)]

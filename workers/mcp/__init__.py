@@ -2,7 +2,7 @@
 
 from shared.schema.mcp import HttpError, McpCallError, McpListToolsTool, McpProtocolError, McpToolExecutionError
 from workers.mcp.failure import ServerFailed
-from workers.mcp.server import Server
+from shared.mcp_server import Server
 from workers.mcp.servers import Servers
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any, Self
 from shared.mcp_hosts import McpHosts
 from shared.schema.mcp import McpListToolsTool
 from shared.settings import Settings
-from workers.mcp.server import Server
+from shared.mcp_server import Server
 
 
 class Servers:

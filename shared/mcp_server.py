@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, field
 
 from shared.sealing import MCP_SERVERS, Sealer
+
+HIDDEN = "<redacted>"
+
+_SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|session|signature", re.IGNORECASE)
+_SHORTEST = 6  # what is shorter is also found where it means nothing
 
 
 class Server(Struct, kw_only=True, frozen=True):
@@ -20,6 +27,22 @@ class Server(Struct, kw_only=True, frozen=True):
 
     def __repr__(self) -> str:
         return f"Server(label={self.label!r})"
+
+    def hide(self, text: str) -> str:
+        """A text that came from the server, without the secrets that it was sent: servers like to quote them."""
+        for secret in self._secrets():
+            text = text.replace(secret, HIDDEN)
+        return text
+
+    def _secrets(self) -> list[str]:
+        given = [value for name, value in self.headers.items() if _SECRET_NAME.search(name)]
+        if self.authorization:
+            given.append(self.authorization)
+        parts = urlsplit(self.url)
+        found = {part for value in given for part in (value.strip(), value.strip().rpartition(" ")[2])}
+        found |= {self.url, parts.query, *(value for value in re.split("[&=]", parts.query) if len(value) >= 16)}
+        found |= {piece for piece in parts.path.split("/") if len(piece) >= 16}
+        return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
 
 
 _servers = msgspec.json.Decoder(list[Server])

@@ -1,8 +1,8 @@
 """Remote MCP servers, as a client: lists their tools and calls them, through the official SDK."""
 
+from shared.mcp_server import Server
 from shared.schema.mcp import HttpError, McpCallError, McpListToolsTool, McpProtocolError, McpToolExecutionError
 from workers.mcp.failure import ServerFailed
-from shared.mcp_server import Server
 from workers.mcp.servers import Servers
 
 __all__ = [

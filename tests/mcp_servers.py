@@ -19,6 +19,7 @@ import mcp_types as types
 import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -220,7 +221,7 @@ async def many_results(**options: Any) -> AsyncIterator[Running]:
 
     @tool
     def fails() -> str:
-        raise ValueError("there is no such place")
+        raise ToolError("there is no such place")
 
     @tool
     def fails_in_parts() -> types.CallToolResult:

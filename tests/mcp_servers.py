@@ -124,7 +124,9 @@ async def calculator(**options: Any) -> AsyncIterator[Running]:
         running.calls.append(("add", {"a": a, "b": b}))
         return a + b
 
-    @server.tool(annotations=types.ToolAnnotations(read_only_hint=False, destructive_hint=True), structured_output=False)
+    @server.tool(
+        annotations=types.ToolAnnotations(read_only_hint=False, destructive_hint=True), structured_output=False
+    )
     def reset() -> str:
         """Forgets everything."""
         running.calls.append(("reset", {}))
@@ -151,6 +153,22 @@ async def slow_server(**options: Any) -> AsyncIterator[Running]:
             running.cancelled.set()
             raise
         return "waited"
+
+    async def waiting(name: str) -> str:
+        running.calls.append((name, {}))
+        running.started.set()
+        await running.release.wait()
+        return name
+
+    @server.tool(structured_output=False, annotations=types.ToolAnnotations(read_only_hint=True))
+    async def look() -> str:
+        """Waits like `wait`, and changes nothing."""
+        return await waiting("look")
+
+    @server.tool(structured_output=False, annotations=types.ToolAnnotations(read_only_hint=False))
+    async def change() -> str:
+        """Waits like `wait`."""
+        return await waiting("change")
 
     @server.tool(structured_output=False)
     async def quick() -> str:
@@ -201,9 +219,7 @@ async def many_results(**options: Any) -> AsyncIterator[Running]:
 
     @tool
     def both() -> types.CallToolResult:
-        return types.CallToolResult(
-            content=[types.TextContent(text="It is warm.")], structured_content={"celsius": 21}
-        )
+        return types.CallToolResult(content=[types.TextContent(text="It is warm.")], structured_content={"celsius": 21})
 
     @tool
     def repeated() -> types.CallToolResult:

@@ -1,4 +1,4 @@
-"""Remote MCP over the wire: lists, calls, approvals, failures, secrets. The servers are real, the engine is scripted."""
+"""Remote MCP over the wire: lists, calls, approvals, failures, secrets. Servers are real, the engine is scripted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from shared.redis import keys
 from tests.conftest import StackFactory
 from tests.mcp_servers import Running, calculator, documentation_server, many_results, slow_server
 from tests.stack import Stack
 from tests.waiting import until
 from tests.wire import Event, check_response, check_stream, text_of
+from tests.workers.test_worker import freeze
 from workers.engine.scripted import Script, ScriptedEngine
 
 TEMPLATES = Path(__file__).parent.parent / "workers" / "dialects" / "templates"
@@ -155,9 +157,7 @@ async def test_allowed_tools(qwen: Stack, sums: Running, allowed: Any, offered: 
 
 async def test_a_function_call_ends_the_response(qwen: Stack, sums: Running) -> None:
     function = {"type": "function", "name": "ask", "parameters": {"type": "object", "properties": {}}}
-    qwen.engine.play(
-        Script(*call_of("add", '{"a": 1, "b": 2}'), "\n", *call_of("ask")), Script("Done.")
-    )
+    qwen.engine.play(Script(*call_of("add", '{"a": 1, "b": 2}'), "\n", *call_of("ask")), Script("Done."))
     tools = [function, mcp(sums)]
     events = await qwen.stream(input="Go", tools=tools)
     final = check_stream(events)
@@ -337,12 +337,19 @@ async def test_the_operator_may_ask_for_approvals(make_stack: StackFactory, sums
 
 async def test_a_failing_tool_is_an_error_the_model_hears_of(qwen: Stack) -> None:
     async with many_results() as server:
-        qwen.engine.play(Script(*call_of("fails")), Script("It failed."))
+        qwen.engine.play(Script(*call_of("fails_in_parts")), Script("It failed."))
         final = check_stream(await qwen.stream(input="Go", tools=[mcp(server)]))
     _, call, message = final["output"]
     assert (call["status"], call["error"]["type"], call["output"]) == ("failed", "mcp_tool_execution_error", None)
-    assert "no such place" in prompt(qwen)
+    assert "The tool failed: one\ntwo" in prompt(qwen)
     assert message["type"] == "message"
+
+
+async def test_a_wrong_token_is_an_error_without_the_token(qwen: Stack) -> None:
+    async with documentation_server(token="right") as server:
+        final = check_stream(await qwen.stream(input="Go", tools=[mcp(server, authorization="wrong-token-1")]))
+    assert "401" in final["output"][0]["error"]
+    assert "wrong-token-1" not in json.dumps(final)
 
 
 async def test_a_server_that_is_gone(qwen: Stack, sums: Running) -> None:
@@ -377,15 +384,14 @@ async def test_a_list_that_fails_where_a_call_is_demanded(qwen: Stack, sums: Run
 async def test_a_cancelled_response_cancels_the_call(qwen: Stack) -> None:
     async with slow_server() as slow:
         qwen.engine.play(Script(*call_of("wait")))
-        _, created = await qwen.post(input="Go", tools=[mcp(slow)], background=True)
+        stream = asyncio.create_task(qwen.stream(input="Go", tools=[mcp(slow)]))
         await slow.started.wait()
-        client = qwen.client()
-        cancelled = await client.responses.cancel(created["id"])
-        assert cancelled.status in ("cancelled", "in_progress")
-        await asyncio.wait_for(slow.cancelled.wait(), 20)
-        final = check_stream(await qwen.resume(created["id"])) if False else (await qwen.get(f"/v1/responses/{created['id']}"))[1]
-        assert final["status"] == "cancelled"
-        assert final["output"][-1]["status"] == "incomplete"
+        await qwen.client().responses.cancel(qwen.engine.requests[0].id)
+        final = check_stream(await stream)
+        async with asyncio.timeout(20):
+            await slow.cancelled.wait()
+    assert final["status"] == "cancelled"
+    assert final["output"][-1]["status"] == "incomplete"
 
 
 async def test_a_running_tool_holds_no_slot(make_stack: StackFactory) -> None:
@@ -452,34 +458,33 @@ async def test_a_label_means_one_server(qwen: Stack, docs: Running, sums: Runnin
 async def test_secrets_reach_the_server_and_nothing_else(
     qwen: Stack, redis: Redis, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    secrets = ("tok-5f1c9d", "key-77aa31", "path-c0ffee-c0ffee", "query-deadbeef")
-    async with documentation_server(token=secrets[0]) as server:
-        qwen.engine.play(Script(*call_of(FETCH)), Script("Read."))
-        gate = asyncio.Event()
-        seen: list[str] = []
-
-        async def look() -> None:
-            seen.extend(await everything(redis))
-            gate.set()
-
-        tool = mcp(server, authorization=secrets[0], headers={"X-Key": secrets[1]})
-        tool["server_url"] += f"?{secrets[3]}=1"
-        qwen.engine.play()
-        events = await qwen.stream(input="Read it", tools=[tool])
-        await look()
-        final = check_stream(events)
-        assert text_of(final) == "Read."
-        assert final["tools"][0]["server_url"].endswith("/<redacted>")
-        assert final["tools"][0]["headers"] is None
-        assert "authorization" not in final["tools"][0]
-        assert {request.headers.get("x-key") for request in server.requests} == {secrets[1]}
-        assert f"Bearer {secrets[0]}" in {request.headers.get("authorization") for request in server.requests}
-    told = json.dumps(events) + "".join(seen) + caplog.text + "".join(capfd.readouterr())
-    for secret in secrets:
+    caplog.set_level("DEBUG")
+    token, key, query = "tok-5f1c9d-5f1c9d", "key-77aa31-77aa31", "query-deadbeef-deadbeef"
+    async with slow_server(token=token) as server:
+        tool = mcp(server, authorization=token, headers={"X-Key": key})
+        tool["server_url"] += f"?id={query}"
+        qwen.engine.play(Script(*call_of("wait")), Script("Read."))
+        stream = asyncio.create_task(qwen.stream(input="Read it", tools=[tool]))
+        await server.started.wait()
+        during = await everything(redis)
+        server.release.set()
+        events = await stream
+    final = check_stream(events)
+    assert text_of(final) == "Read."
+    assert final["tools"][0]["server_url"].endswith("/<redacted>")
+    assert final["tools"][0]["headers"] is None
+    assert "authorization" not in final["tools"][0]
+    assert all(request.headers["authorization"] == f"Bearer {token}" for request in server.requests)
+    assert all(request.headers["x-key"] == key for request in server.requests)
+    assert all(query in request.path for request in server.requests)
+    told = json.dumps(events) + during + await everything(redis) + caplog.text + "".join(capfd.readouterr())
+    assert "mcp_servers" in during
+    assert "mcp_servers" not in await everything(redis)
+    for secret in (token, key, query):
         assert secret not in told
 
 
-async def everything(redis: Redis) -> list[str]:
+async def everything(redis: Redis) -> str:
     """All that Redis holds, as text."""
     found: list[str] = []
     async for key in redis.scan_iter():
@@ -497,4 +502,102 @@ async def everything(redis: Redis) -> list[str]:
                 found.append(repr(await redis.zrange(key, 0, -1)))
             case "set":
                 found.append(repr(await redis.smembers(key)))
-    return found
+    return "\n".join(found)
+
+
+# workers that are lost
+
+
+def spelled(name: str, arguments: str = "{}") -> tuple[str, ...]:
+    """A call in tokens that every scripted engine knows, grammars included."""
+    return ("<tool_call>", *f'\n{{"name": "{name}", "arguments": {arguments}}}\n', "</tool_call>")
+
+
+CALL = len(spelled("reset"))
+
+
+async def test_a_finished_call_is_not_made_twice(make_stack: StackFactory, redis: Redis, sums: Running) -> None:
+    """The worker is lost in the generation that follows the call."""
+    stack = await lossy(make_stack)
+    stack.engine.play(Script(*spelled("reset")), Script(*"It is", asyncio.Event()))
+    stream = asyncio.create_task(stack.stream(input="Forget", tools=[mcp(sums)]))
+    await until(lambda: len(stack.engine.requests) == 2 and stack.engine.stats.generated_tokens == CALL + 5)
+    [response] = {request.id for request in stack.engine.requests}
+    await until_said(redis, response, b'"delta":"s"')
+    await freeze(stack)
+    engine = twin(stack.engine, Script(*" done."))
+    await stack.add_worker(lambda *_: engine)
+    final = check_stream(await stream)
+    assert text_of(final) == "It is done."
+    assert [name for name, _ in sums.calls] == ["reset"]
+    [request] = engine.requests
+    assert request.generated == 5
+    first, second = stack.engine.requests
+    assert request.tokens[: len(second.tokens)] == second.tokens
+    assert final["usage"]["input_tokens"] == len(first.tokens) + len(second.tokens)
+    assert final["usage"]["output_tokens"] == CALL + 1 + len("It is done.") + 1
+
+
+@pytest.mark.parametrize(("tool", "again"), [("look", True), ("change", False)])
+async def test_a_running_call_is_made_again_only_where_that_is_harmless(
+    make_stack: StackFactory, tool: str, again: bool
+) -> None:
+    stack = await lossy(make_stack)
+    async with slow_server() as slow:
+        stack.engine.play(Script(*spelled(tool)))
+        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
+        await slow.started.wait()
+        await freeze(stack)
+        engine = twin(stack.engine, Script(*"So be it."))
+        await stack.add_worker(lambda *_: engine)
+        await until(lambda: len(slow.calls) == 2 if again else bool(engine.requests))
+        slow.release.set()
+        final = check_stream(await stream)
+    call = final["output"][1]
+    assert (call["status"] == "completed") == again
+    assert len(slow.calls) == 1 + again
+    if not again:
+        assert "may have run" in call["error"]["message"]
+    assert text_of(final) == "So be it."
+
+
+async def test_a_call_lost_half_written_is_written_on(make_stack: StackFactory, redis: Redis, sums: Running) -> None:
+    stack = await lossy(make_stack)
+    pieces = spelled("add", '{"a": 1, "b": 2}')
+    stack.engine.play(Script(*pieces[:-12], asyncio.Event()))
+    stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(sums)]))
+    await until(lambda: stack.engine.stats.generated_tokens == len(pieces) - 12)
+    await until_said(redis, stack.engine.requests[0].id, b"mcp_call_arguments.delta")
+    await freeze(stack)
+    engine = twin(stack.engine, lambda request: Script(*pieces[request.generated :]), Script(*"3"))
+    await stack.add_worker(lambda *_: engine)
+    final = check_stream(await stream)
+    assert final["output"][1]["arguments"] == '{"a": 1, "b": 2}'
+    assert sums.calls == [("add", {"a": 1, "b": 2})]
+    assert text_of(final) == "3"
+
+
+async def lossy(make_stack: StackFactory) -> Stack:
+    return await make_stack(
+        loader=lambda *_: ScriptedEngine(chat_template=(TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()),
+        allow_remote_mcp=True,
+        mcp_allowed_hosts=("127.0.0.1",),
+        encryption_key="a key for tests",
+        lease_seconds=0.5,
+        poll_seconds=0.1,
+    )
+
+
+def twin(engine: ScriptedEngine, *scripts: Any) -> ScriptedEngine:
+    """Another worker's engine with the same vocabulary."""
+    other = ScriptedEngine(chat_template=engine.model.chat_template)
+    other._pieces, other._ids = list(engine._pieces), dict(engine._ids)
+    other.play(*scripts)
+    return other
+
+
+async def until_said(redis: Redis, response_id: str, what: bytes) -> None:
+    """Returns when the log has an event with `what`."""
+    async with asyncio.timeout(10):
+        while not any(what in fields[b"e"] for _, fields in await redis.xrange(keys.events(response_id))):
+            await asyncio.sleep(0.005)

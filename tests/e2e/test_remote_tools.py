@@ -120,3 +120,31 @@ async def test_openai_agents_hosted_mcp_tool(client: AsyncOpenAI, docs: Running,
         output = (await Runner.run(agent, QUESTION)).final_output
     assert SENTENCE in output
     assert docs.calls == [(FETCH, {})]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "mcp", "server_label": "tiktoken", "name": "search_tiktoken_documentation"},
+        {
+            "type": "allowed_tools",
+            "mode": "required",
+            "tools": [{"type": "mcp", "server_label": "tiktoken", "name": "search_tiktoken_documentation"}],
+        },
+    ],
+)
+async def test_a_chosen_tool_is_called_whatever_is_asked(
+    client: AsyncOpenAI, docs: Running, choice: dict[str, object]
+) -> None:
+    response = await client.responses.create(
+        model=MODEL,
+        input="Hello",
+        tools=[{"type": "mcp", "server_label": "tiktoken", "server_url": docs.url}],
+        tool_choice=choice,  # type: ignore[arg-type]
+        temperature=0,
+        max_output_tokens=2000,
+    )
+    [call] = [item for item in response.output if item.type == "mcp_call"]
+    assert call.name == "search_tiktoken_documentation"
+    assert list(json.loads(call.arguments)) == ["query"]  # its schema demands it
+    assert response.output[-1].type == "message"

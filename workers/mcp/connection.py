@@ -24,7 +24,7 @@ from shared.mcp_headers import HeaderRefused, request_headers
 from shared.mcp_hosts import Target
 from shared.mcp_server import Server
 from shared.settings import Settings
-from workers.mcp.failure import ServerFailed, http_failure, protocol_failure
+from workers.mcp.failure import ServerFailed, SessionLost, http_failure, protocol_failure
 from workers.mcp.trace import CURRENT, Trace
 from workers.mcp.transport import PinnedTransport
 
@@ -38,18 +38,13 @@ _MAYBE_OLD = frozenset({400, 404, 405})
 _CLIENT = types.Implementation(name="llamarelay", version=version("llamarelay"))
 
 
-class SessionLost(Exception):
-    """The server did not see the call: it can be made again over a new connection."""
-
-    def __init__(self, failure: ServerFailed) -> None:
-        self.failure = failure
-
-
 class Connection:
     """Opens at once, in the background; `use` waits for it."""
 
-    def __init__(self, server: Server, settings: Settings, find: Callable[[], Awaitable[Target]], kind: Kind | None):
-        """`find` says where the server is and raises AddressRefused; `kind` is None where it has yet to be found out."""
+    def __init__(
+        self, server: Server, settings: Settings, find: Callable[[], Awaitable[Target]], kind: Kind | None
+    ) -> None:
+        """`find` says where the server is and raises AddressRefused; `kind` is None where it is not known yet."""
         self.kind = kind
         self.broken = False  # whether calls after this moment need another one
         self._server = server
@@ -57,7 +52,6 @@ class Connection:
         self._find = find
         self._trace = Trace()
         self._client: Client | None = None
-        self._transport: PinnedTransport | None = None
         self._failure = http_failure(502, "The connection to the server is closed.")
         self._users = 0
         self._opened = asyncio.Event()
@@ -194,7 +188,6 @@ class Connection:
             raise self._found(error) from None
         finally:
             self._trace.give_up = lambda: None
-        self._transport = transport
         return client
 
     def _found(self, error: BaseException) -> ServerFailed:
@@ -222,13 +215,9 @@ class Connection:
 
     def _is_lost(self, error: MCPError, trace: Trace) -> bool:
         """Whether the server never saw the call, because its session or the connection had ended before."""
-        if trace.failure is not None:
-            lost = trace.failure.code == 404 and self._transport is not None and self._transport.has_session
-            self.broken |= lost
-            return lost
-        closed = error.code == types.CONNECTION_CLOSED
-        self.broken |= closed
-        return closed and not trace.sent
+        closed = error.code == types.CONNECTION_CLOSED and trace.failure is None
+        self.broken |= closed or trace.session_ended
+        return trace.session_ended or (closed and not trace.sent)
 
 
 def max_body(settings: Settings) -> int:

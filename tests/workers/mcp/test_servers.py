@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -199,3 +201,10 @@ async def test_a_list_of_tools_in_their_schema() -> None:
     from openai.types.responses.response_output_item import McpListToolsTool as Wire
 
     assert set(McpListToolsTool.__struct_fields__) == set(Wire.model_fields)
+
+
+def test_the_sdk_is_loaded_only_when_it_is_needed() -> None:
+    """It takes most of a second and 30 MB, which workers without remote MCP need not spend."""
+    program = "import sys, workers.mcp; print([name for name in ('mcp', 'httpx2', 'pydantic') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -405,7 +405,8 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @asynccontextmanager
 async def faulty(answer: bytes | Handler, *, path: str = "/mcp") -> AsyncIterator[Running]:
-    """A raw server that answers every request with the same bytes and then closes, or as `answer` does."""
+    """A raw server that answers every request with the same bytes (but for `"id":0`, which becomes the request's) and
+    then closes, or as `answer` does."""
     running = Running("")
     tasks: set[asyncio.Task[None]] = set()
 
@@ -419,11 +420,11 @@ async def faulty(answer: bytes | Handler, *, path: str = "/mcp") -> AsyncIterato
             method, target, _ = head[0].split(" ")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-            found = [json.loads(body).get("method", "")] if body else []
-            running.requests.append(Request(method, target, headers, found))
+            message = json.loads(body) if body else {}
+            running.requests.append(Request(method, target, headers, [message["method"]] if message else []))
             running.started.set()
             if isinstance(answer, bytes):
-                writer.write(answer)
+                writer.write(answer.replace(b'"id":0', b'"id":%d' % message.get("id", 0)))
                 await writer.drain()
             else:
                 await answer(reader, writer)

@@ -57,7 +57,6 @@ class Connection:
         self._find = find
         self._trace = Trace()
         self._client: Client | None = None
-        self._transport: PinnedTransport | None = None
         self._failure = http_failure(502, "The connection to the server is closed.")
         self._users = 0
         self._opened = asyncio.Event()
@@ -187,7 +186,6 @@ class Connection:
             raise self._found(error) from None
         finally:
             self._trace.give_up = lambda: None
-        self._transport = transport
         return client
 
     def _found(self, error: BaseException) -> ServerFailed:
@@ -215,13 +213,9 @@ class Connection:
 
     def _is_lost(self, error: MCPError, trace: Trace) -> bool:
         """Whether the server never saw the call, because its session or the connection had ended before."""
-        if trace.failure is not None:
-            lost = trace.failure.code == 404 and self._transport is not None and self._transport.has_session
-            self.broken |= lost
-            return lost
-        closed = error.code == types.CONNECTION_CLOSED
-        self.broken |= closed
-        return closed and not trace.sent
+        closed = error.code == types.CONNECTION_CLOSED and trace.failure is None
+        self.broken |= closed or trace.session_ended
+        return trace.session_ended or (closed and not trace.sent)
 
 
 def max_body(settings: Settings) -> int:

@@ -18,6 +18,7 @@ class Trace:
     def __init__(self) -> None:
         self.sent = False  # whether anything was sent, so that the server may have acted on it
         self.failure: HttpError | None = None  # of the last request
+        self.session_ended = False  # whether the server said that it knows the session no more
         self._abandoned = False
         self._steps: set[anyio.CancelScope] = set()
         self.give_up: Callable[[], None] = _nothing  # called where no answer will come and the SDK would not notice

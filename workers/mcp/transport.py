@@ -27,7 +27,6 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
     def __init__(self, target: Target, trace: Trace, *, seconds: float, max_body: int, old: bool) -> None:
         """`seconds`: for connecting, and for the answer to a notification. `max_body`: of one answer. `old`: whether
         answers come on another request's stream, as HTTP+SSE of 2024 has it."""
-        self.has_session = False
         self._target = target
         self._trace = trace
         self._seconds = seconds
@@ -38,13 +37,14 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         trace = CURRENT.get() or self._trace
-        if trace is self._trace and request.method != "POST" and not self._old:
-            trace = Trace()  # servers need not have a stream of their own messages, nor an end of the session
+        apart = _is_notification(await request.aread()) if request.method == "POST" else not self._old
+        if apart and (request.method == "POST" or trace is self._trace):
+            trace = Trace()  # what is sent beside the calls and may fail: a cancelled call tells the server so
         trace.failure = None
         response: httpx2.Response | None = None
         try:
             with trace.step():
-                response = await self._send(request, trace)
+                response = await self._send(request, trace, apart=apart)
                 if response.status_code >= 300:
                     response = await self._refusal(request, response, trace)
         except _Refused as refused:
@@ -60,14 +60,14 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    async def _send(self, request: httpx2.Request, trace: Trace) -> httpx2.Response:
+    async def _send(self, request: httpx2.Request, trace: Trace, *, apart: bool) -> httpx2.Response:
         target = self._target
         url = request.url
         port = url.port or {"http": 80, "https": 443}.get(url.scheme)
         if (url.scheme, url.host, port) != (target.scheme, target.host, target.port):
             raise _Refused(403, "The server leads to another origin, which is not followed.")
         timeout = {"connect": self._seconds, "write": self._seconds, "pool": None, "read": None}
-        if request.method == "DELETE" or (request.method == "POST" and _is_notification(await request.aread())):
+        if apart and request.method != "GET":
             timeout["read"] = self._seconds
         named = target.host != str(target.addresses[0])
         extensions = {**request.extensions, "timeout": timeout, **({"sni_hostname": target.host} if named else {})}
@@ -96,8 +96,6 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
     def _bounded(self, request: httpx2.Request, response: httpx2.Response, trace: Trace) -> httpx2.Response:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise _Refused(502, "The server answers compressed, which was not asked for.")
-        if response.headers.get("mcp-session-id"):
-            self.has_session = True
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         limit = None if request.method == "GET" else self._max_body  # a stream of events has no end; each has a limit
         stream = _Body(response.stream, trace, limit)
@@ -112,6 +110,8 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
             message = f"The server redirects (status {status}); only 307 and 308 within its origin are followed."
             trace.failure = HttpError(code=status, message=message)
             return response
+        # https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
+        trace.session_ended = status == 404 and "mcp-session-id" in request.headers
         assert isinstance(response.stream, _Body)
         body = await response.stream.read(MAX_ERROR_BODY)
         if status in (401, 403) or not _is_rpc_error(body):
@@ -214,7 +214,7 @@ def _status_message(status: int) -> str:
 class _Message(msgspec.Struct):
     """What tells JSON-RPC messages apart."""
 
-    id: msgspec.Raw | None = None
+    id: object = None
     method: str | None = None
     error: dict[str, object] | None = None
     jsonrpc: str | None = None

@@ -23,7 +23,7 @@ Target = Destination
 
 PUBLIC = "public"
 
-_NAME = re.compile(r"(\*\.)?(?P<name>[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*)")
+_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 
 # Where clouds tell machines their secrets, and what is no single machine: no MCP server is there, whatever is listed.
@@ -69,14 +69,14 @@ class McpHosts:
             return
         found = _PORT.fullmatch(text)
         if found is not None:
-            text, port = found["host"].strip("[]"), int(found["port"])
+            text, port = found["host"], int(found["port"])
+        inner = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
         try:
-            self._networks.append((ip_network(text), port))
+            self._networks.append((ip_network(inner), port))
             valid = True
         except ValueError:
-            name = _NAME.fullmatch(text)
             numeric = text.rpartition(".")[2].isdigit()  # neither a name nor, as was just seen, an address
-            valid = name is not None and not numeric and "/" not in text
+            valid = _NAME.fullmatch(text) is not None and not numeric
             self._names.add((text.removeprefix("*"), port))
         if not valid or (port is not None and not 0 < port < 65536):
             raise SettingsError(

@@ -124,7 +124,9 @@ async def calculator(**options: Any) -> AsyncIterator[Running]:
         running.calls.append(("add", {"a": a, "b": b}))
         return a + b
 
-    @server.tool(annotations=types.ToolAnnotations(read_only_hint=False, destructive_hint=True), structured_output=False)
+    @server.tool(
+        annotations=types.ToolAnnotations(read_only_hint=False, destructive_hint=True), structured_output=False
+    )
     def reset() -> str:
         """Forgets everything."""
         running.calls.append(("reset", {}))
@@ -201,9 +203,7 @@ async def many_results(**options: Any) -> AsyncIterator[Running]:
 
     @tool
     def both() -> types.CallToolResult:
-        return types.CallToolResult(
-            content=[types.TextContent(text="It is warm.")], structured_content={"celsius": 21}
-        )
+        return types.CallToolResult(content=[types.TextContent(text="It is warm.")], structured_content={"celsius": 21})
 
     @tool
     def repeated() -> types.CallToolResult:

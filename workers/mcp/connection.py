@@ -77,7 +77,9 @@ class Connection:
                     return await work(self._client)
             raise self._explained(trace, self._failure)
         except TimeoutError:
-            raise self._explained(trace, http_failure(504, f"The server did not answer within {seconds:g} s.")) from None
+            raise self._explained(
+                trace, http_failure(504, f"The server did not answer within {seconds:g} s.")
+            ) from None
         except MCPError as error:
             failure = self._diagnosed(error, trace)
             raise (SessionLost(failure) if self._is_lost(error, trace) else failure) from None
@@ -161,7 +163,12 @@ class Connection:
             sent: dict[str, str] = headers,
         ) -> httpx2.AsyncClient:
             return httpx2.AsyncClient(
-                transport=transport, headers=sent, timeout=None, trust_env=False, follow_redirects=False, max_redirects=5
+                transport=transport,
+                headers=sent,
+                timeout=None,
+                trust_env=False,
+                follow_redirects=False,
+                max_redirects=5,
             )
 
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct, field
 
@@ -31,11 +31,17 @@ class Server(Struct, kw_only=True, frozen=True):
         return text
 
     def _secrets(self) -> list[str]:
-        given = [value for name, value in self.headers.items() if _SECRET_NAME.search(name)]
+        parts = urlsplit(self.url)
+        query = parse_qsl(parts.query)
+        given = [value for name, value in (*self.headers.items(), *query) if _SECRET_NAME.search(name)]
         if self.authorization:
             given.append(self.authorization)
-        parts = urlsplit(self.url)
         found = {part for value in given for part in (value.strip(), value.strip().rpartition(" ")[2])}
-        found |= {self.url, parts.query, *(value for value in re.split("[&=]", parts.query) if len(value) >= 16)}
-        found |= {piece for piece in parts.path.split("/") if len(piece) >= 16}
+        found |= {self.url, parts.query}
+        found |= {word for word in (*parts.path.split("/"), *(value for _, value in query)) if _looks_secret(word)}
         return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+
+
+def _looks_secret(word: str) -> bool:
+    """Whether a part of an address is rather a key than a word."""
+    return len(word) >= 16 and any(character.isdigit() for character in word)

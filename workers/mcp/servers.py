@@ -58,7 +58,9 @@ class Servers:
             await self._rate.wait(await place.host(), self._settings.mcp_calls_per_minute)
         called = await place.use(self._settings.mcp_call_seconds, lambda client: _call(client, name, arguments))
         if isinstance(called, types.InputRequiredResult):
-            raise protocol_failure(types.INVALID_REQUEST, "The tool asks a person for input, which cannot be given here.")
+            raise protocol_failure(
+                types.INVALID_REQUEST, "The tool asks a person for input, which cannot be given here."
+            )
         found = [place.server.hide(text) for text in texts(called)]
         if sum(len(text.encode(errors="replace")) for text in found) > self._settings.mcp_max_result_bytes:
             limit = self._settings.mcp_max_result_bytes

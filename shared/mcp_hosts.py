@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from shared.address_guard import (
     Address,
@@ -49,8 +49,8 @@ class McpHosts:
             self._add(entry)
 
     async def check(self, url: str) -> Target:
-        """Where `url` leads; its name is resolved once, and that is where connections have to go. Raises AddressRefused;
-        the message is for the client, and shows neither path nor query."""
+        """Where `url` leads; its name is resolved once, and that is where connections have to go. Raises
+        AddressRefused, whose message is for the client and shows neither path nor query."""
         target = await destination_of(url, self._resolve)
         literal = ":" in target.host or target.host.replace(".", "").isdigit()
         if literal and reached_address(target.addresses[0]) != target.addresses[0]:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class McpListToolsTool(Struct, kw_only=True):
-    """A tool that a server lists. `annotations` are its hints as it sent them (`readOnlyHint`, `idempotentHint`, ...)."""
+    """A tool that a server lists. `annotations` are its hints as it sent them: `readOnlyHint`, `idempotentHint`, ..."""
 
     name: str
     input_schema: dict[str, Any]
@@ -30,8 +30,8 @@ class McpToolExecutionError(Struct, tag_field="type", tag="mcp_tool_execution_er
 
 
 class HttpError(Struct, tag_field="type", tag="http_error", kw_only=True):
-    """The server could not be reached or refused. `code` is the status it answered with; where there was no answer, what
-    a gateway would say: 403 not allowed, 413 too large, 502 not reachable or cut off, 504 too slow."""
+    """The server could not be reached or refused. `code` is the status it answered with; where there was no answer,
+    what a gateway would say: 403 not allowed, 413 too large, 502 not reachable or cut off, 504 too slow."""
 
     code: int
     message: str

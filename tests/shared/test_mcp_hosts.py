@@ -121,7 +121,8 @@ async def test_metadata_services_are_never_reached(address: str) -> None:
             "user:pass@127.0.0.1", "127.0.0.1%00.example", "①②⑦.⓪.⓪.①", "127。0。0。1",
         )),
         "file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1/", "unix:///run/x.sock", "ws://127.0.0.1/",
-        "stdio://x", "//127.0.0.1/", "http:127.0.0.1", "http://127.0.0.1\\@example.com/", "http://127.0.0.1/\r\nX: y", "",
+        "stdio://x", "//127.0.0.1/", "http:127.0.0.1", "http://127.0.0.1\\@example.com/", "http://127.0.0.1/\r\nX: y",
+        "",
     ],
 )  # fmt: skip
 async def test_odd_spellings_are_refused_even_where_the_address_is_listed(url: str) -> None:
@@ -164,8 +165,8 @@ async def test_refusals_and_targets_show_no_secret() -> None:
 @pytest.mark.parametrize(
     "entry",
     ["", "*", "*.", "a b", "http://a.example", "a.example/mcp", "a.example:", "a.example:0", "a.example:65536",
-     "a.example:http", "10.0.0.1/99", "10.0.0.1/8", "10.0.0.0/8x", "300.1.1.1", "1.2.3", "[::1", "::1]:80", "a.*.example",
-     "-a.example", "[a.example]:80", "fd00::/8:80"],
+     "a.example:http", "10.0.0.1/99", "10.0.0.1/8", "10.0.0.0/8x", "300.1.1.1", "1.2.3", "[::1", "::1]:80",
+     "a.*.example", "-a.example", "[a.example]:80", "fd00::/8:80"],
 )  # fmt: skip
 def test_bad_entries_are_named(entry: str) -> None:
     with pytest.raises(SettingsError, match="MCP_ALLOWED_HOSTS"):

@@ -3,7 +3,7 @@
 from shared.schema.mcp import HttpError, McpCallError, McpListToolsTool, McpProtocolError, McpToolExecutionError
 from workers.mcp.failure import ServerFailed
 from workers.mcp.server import Server
-from workers.mcp.servers import Servers
+from workers.mcp.servers import Servers, load_sdk
 
 __all__ = [
     "HttpError",
@@ -14,4 +14,5 @@ __all__ = [
     "Server",
     "ServerFailed",
     "Servers",
+    "load_sdk",
 ]

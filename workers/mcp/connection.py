@@ -23,7 +23,7 @@ from shared.address_guard import AddressRefused
 from shared.mcp_headers import HeaderRefused, request_headers
 from shared.mcp_hosts import Target
 from shared.settings import Settings
-from workers.mcp.failure import ServerFailed, http_failure, protocol_failure
+from workers.mcp.failure import ServerFailed, SessionLost, http_failure, protocol_failure
 from workers.mcp.server import Server
 from workers.mcp.trace import CURRENT, Trace
 from workers.mcp.transport import PinnedTransport
@@ -38,18 +38,13 @@ _MAYBE_OLD = frozenset({400, 404, 405})
 _CLIENT = types.Implementation(name="llamarelay", version=version("llamarelay"))
 
 
-class SessionLost(Exception):
-    """The server did not see the call: it can be made again over a new connection."""
-
-    def __init__(self, failure: ServerFailed) -> None:
-        self.failure = failure
-
-
 class Connection:
     """Opens at once, in the background; `use` waits for it."""
 
-    def __init__(self, server: Server, settings: Settings, find: Callable[[], Awaitable[Target]], kind: Kind | None):
-        """`find` says where the server is and raises AddressRefused; `kind` is None where it has yet to be found out."""
+    def __init__(
+        self, server: Server, settings: Settings, find: Callable[[], Awaitable[Target]], kind: Kind | None
+    ) -> None:
+        """`find` says where the server is and raises AddressRefused; `kind` is None where it is not known yet."""
         self.kind = kind
         self.broken = False  # whether calls after this moment need another one
         self._server = server

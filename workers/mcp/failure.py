@@ -13,6 +13,14 @@ class ServerFailed(Exception):
         super().__init__(describe(error))
 
 
+class SessionLost(Exception):
+    """The server did not see the call: it can be made again over a new connection."""
+
+    def __init__(self, failure: ServerFailed) -> None:
+        self.failure = failure
+        super().__init__(str(failure))
+
+
 def describe(error: McpCallError) -> str:
     """An error in one text."""
     match error:

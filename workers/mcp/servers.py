@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import mcp_types as types
-from mcp import Client, MCPError
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from shared.address_guard import AddressRefused
 from shared.mcp_hosts import McpHosts, Target
 from shared.schema.mcp import McpListToolsTool, McpToolExecutionError
 from shared.settings import Settings
-from workers.mcp.connection import Connection, Kind, SessionLost
-from workers.mcp.failure import ServerFailed, http_failure, protocol_failure
+from workers.mcp.failure import ServerFailed, SessionLost, http_failure
 from workers.mcp.rate import CallRate
-from workers.mcp.result import texts
 from workers.mcp.server import Server
 
+if TYPE_CHECKING:  # the SDK is loaded when it is needed: it takes most of a second and 30 MB
+    from mcp import Client
+
+    from workers.mcp.connection import Connection, Kind
+
 T = TypeVar("T")
-Called = types.CallToolResult | types.InputRequiredResult
-_CALLED: TypeAdapter[Called] = TypeAdapter(Called)
 _RATE = CallRate()  # of this process, as the setting says
 
 
 class Servers:
-    """The connections of one response. An async context manager; lists and calls may run in any task, and many at once."""
+    """The connections of one response. An async context manager; lists and calls may run in any task, many at once."""
 
     def __init__(
         self, servers: Iterable[Server], settings: Settings, hosts: McpHosts, rate: CallRate | None = None
@@ -49,40 +47,30 @@ class Servers:
 
     async def list_tools(self, label: str) -> list[McpListToolsTool]:
         """Every tool of a server. Raises ServerFailed."""
-        return await self._places[label].use(self._settings.mcp_list_seconds, self._list)
+        await load_sdk()
+        from workers.mcp import tools
+
+        place, limit = self._places[label], self._settings.mcp_max_tools
+        return await place.use(self._settings.mcp_list_seconds, lambda client: tools.list_tools(client, limit))
 
     async def call(self, label: str, name: str, arguments: dict[str, Any]) -> str:
         """What a tool returns, as text for the model. Raises ServerFailed."""
+        await load_sdk()
+        from workers.mcp import tools
+
         place = self._places[label]
         if self._settings.mcp_calls_per_minute > 0:
             await self._rate.wait(await place.host(), self._settings.mcp_calls_per_minute)
-        called = await place.use(self._settings.mcp_call_seconds, lambda client: _call(client, name, arguments))
-        if isinstance(called, types.InputRequiredResult):
-            raise protocol_failure(
-                types.INVALID_REQUEST, "The tool asks a person for input, which cannot be given here."
-            )
-        found = [place.server.hide(text) for text in texts(called)]
-        if sum(len(text.encode(errors="replace")) for text in found) > self._settings.mcp_max_result_bytes:
-            limit = self._settings.mcp_max_result_bytes
+        result = await place.use(
+            self._settings.mcp_call_seconds, lambda client: tools.call_tool(client, name, arguments)
+        )
+        texts = [place.server.hide(text) for text in result.texts]
+        limit = self._settings.mcp_max_result_bytes
+        if sum(len(text.encode(errors="replace")) for text in texts) > limit:
             raise http_failure(413, f"The tool's result has more than {limit} bytes.")
-        if called.is_error:
-            raise ServerFailed(McpToolExecutionError(content=[{"type": "text", "text": text} for text in found]))
-        return "\n\n".join(found)
-
-    async def _list(self, client: Client) -> list[McpListToolsTool]:
-        limit = self._settings.mcp_max_tools
-        tools: dict[str, McpListToolsTool] = {}
-        cursor: str | None = None
-        for _ in range(limit):  # pages; an honest one has a tool at least
-            page = await client.list_tools(cursor=cursor)
-            for tool in page.tools:
-                tools.setdefault(tool.name, _tool(tool))
-            if len(tools) > limit:
-                break
-            cursor = page.next_cursor
-            if not cursor:
-                return list(tools.values())
-        raise protocol_failure(types.INVALID_REQUEST, f"The server lists more than {limit} tools (MCP_MAX_TOOLS).")
+        if result.is_error:
+            raise ServerFailed(McpToolExecutionError(content=[{"type": "text", "text": text} for text in texts]))
+        return "\n\n".join(texts)
 
 
 class _Place:
@@ -98,7 +86,7 @@ class _Place:
         self._closed = False
 
     async def host(self) -> str:
-        """The server's host and port, as far as its URL can be read."""
+        """The server's host and port, "" where they cannot be found."""
         try:
             target = await self._find()
         except AddressRefused:
@@ -122,6 +110,8 @@ class _Place:
         await asyncio.gather(*(connection.closed() for connection in self._connections))
 
     def _connection(self) -> Connection:
+        from workers.mcp.connection import Connection
+
         if self._closed:
             raise http_failure(502, "The connection to the server is closed.")
         if not self._connections or self._connections[-1].broken:
@@ -143,27 +133,11 @@ class _Place:
             raise AddressRefused("its host cannot be found in time") from None
 
 
-async def _call(client: Client, name: str, arguments: dict[str, Any]) -> Called:
-    """One call. `Client.call_tool` would list the tools first where they are known from an earlier response, and take
-    a result that breaks the tool's own schema for none."""
-    request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
-    try:
-        return await client.session.send_request(request, _CALLED)
-    except MCPError as error:
-        if error.code != types.HEADER_MISMATCH:
-            raise
-    await client.list_tools()  # says which arguments have to be headers too
-    return await client.session.send_request(request, _CALLED)
-
-
-def _tool(tool: types.Tool) -> McpListToolsTool:
-    hints = tool.annotations
-    return McpListToolsTool(
-        name=tool.name,
-        description=tool.description,
-        input_schema=tool.input_schema,
-        annotations=hints.model_dump(by_alias=True, mode="json", exclude_unset=True) if hints is not None else None,
-    )
+async def load_sdk() -> None:
+    """Loads the SDK in a thread, so that what else runs in this process is not held up. A worker that allows remote
+    MCP may call it when it starts."""
+    for name in ("workers.mcp.tools", "workers.mcp.connection"):
+        await asyncio.to_thread(importlib.import_module, name)
 
 
 def silence_libraries() -> None:

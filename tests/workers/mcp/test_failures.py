@@ -15,7 +15,7 @@ from shared.settings import Settings
 from tests.mcp_servers import Handler, calculator, cut, faulty, flood, hang, slow_server, status
 from tests.waiting import until
 from tests.workers.mcp.reaching import KIND_NAMES, KINDS, reach
-from workers.mcp import HttpError, McpProtocolError, Server, ServerFailed, Servers
+from workers.mcp import HttpError, McpProtocolError, Server, ServerFailed, Servers, connection
 
 of_each_kind = pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
 # the SDK's server does not see that a client has left whom it owes JSON
@@ -122,7 +122,7 @@ class socket_that_takes_nobody:  # noqa: N801  a context manager
 async def test_a_call_that_takes_too_long(kind: dict[str, Any]) -> None:
     async with slow_server(**kind) as running, reach(running, settings=Settings(mcp_call_seconds=0.5)) as servers:
         await servers.list_tools("a")
-        with pytest.raises(ServerFailed, match="did not answer within 0.5 s") as failed:
+        with pytest.raises(ServerFailed, match=r"did not answer within 0\.5 s") as failed:
             await servers.call("a", "wait", {})
         assert isinstance(failed.value.error, HttpError)
         assert failed.value.error.code == 504
@@ -212,6 +212,51 @@ async def test_leaving_does_not_wait_for_a_server_that_hangs() -> None:
             with pytest.raises(ServerFailed):
                 await listing
             await until(lambda: running.open_requests == 0)
+
+
+async def test_leaving_does_not_wait_for_a_session_that_cannot_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CLOSING_SECONDS", 0.1)
+    ending = asyncio.Event()
+
+    def hanging(app: ASGIApp) -> ASGIApp:
+        async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope.get("method") == "DELETE":
+                ending.set()
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return
+            await app(scope, receive, send)
+
+        return layer
+
+    async with calculator(legacy=True, wrap=hanging) as running:
+        async with asyncio.timeout(10), reach(running) as servers:
+            await servers.list_tools("a")
+        assert ending.is_set()
+        assert not owners()
+
+
+async def test_an_old_server_that_refuses_a_call_is_not_waited_for() -> None:
+    broken: list[bool] = []
+
+    def refusing(app: ASGIApp) -> ASGIApp:
+        async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope.get("path", "").startswith("/messages") and broken:
+                await send({"type": "http.response.start", "status": 500, "headers": []})
+                await send({"type": "http.response.body"})
+                return
+            await app(scope, receive, send)
+
+        return layer
+
+    async with calculator(old=True, wrap=refusing) as running, reach(running) as servers:
+        await servers.list_tools("a")
+        broken.append(True)
+        async with asyncio.timeout(10):
+            with pytest.raises(ServerFailed, match="status 500"):
+                await servers.call("a", "add", {"a": 1, "b": 1})
+        broken.clear()
+        assert await servers.call("a", "add", {"a": 1, "b": 1}) == "2"
 
 
 async def test_nothing_is_left_behind() -> None:

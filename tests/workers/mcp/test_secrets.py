@@ -87,8 +87,8 @@ async def test_a_call_logs_nothing(kind: dict[str, Any], caplog: pytest.LogCaptu
 
 
 async def test_what_a_tool_repeats_of_them_is_left_out() -> None:
-    async with many_results() as running:
-        async with reach(running, authorization=TOKEN, headers={"X-Api-Key": KEY, "X-Region": "europe"}) as servers:
-            assert await servers.call("a", "echo_headers", {"name": "authorization"}) == "Bearer <redacted>"
-            assert await servers.call("a", "echo_headers", {"name": "x-api-key"}) == "<redacted>"
-            assert await servers.call("a", "echo_headers", {"name": "x-region"}) == "europe"  # no secret, by its name
+    headers = {"X-Api-Key": KEY, "X-Region": "europe"}
+    async with many_results() as running, reach(running, authorization=TOKEN, headers=headers) as servers:
+        assert await servers.call("a", "echo_headers", {"name": "authorization"}) == "Bearer <redacted>"
+        assert await servers.call("a", "echo_headers", {"name": "x-api-key"}) == "<redacted>"
+        assert await servers.call("a", "echo_headers", {"name": "x-region"}) == "europe"  # no secret, by its name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -171,29 +173,27 @@ async def test_authorization_and_headers_arrive(kind: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", [{}, {"legacy": True}, {"old": True}], ids=["newest", "with session", "old"])
 async def test_a_server_that_was_started_anew_is_called_again(kind: dict[str, Any]) -> None:
-    async with calculator(**kind) as first:
-        async with reach(first) as servers:
-            assert await servers.call("a", "add", {"a": 1, "b": 1}) == "2"
-            assert first.stop is not None
-            await first.stop()
-            with pytest.raises(ServerFailed) as failed:
-                await servers.call("a", "add", {"a": 1, "b": 1})
-            assert isinstance(failed.value.error, HttpError)
-            async with calculator(port=first.port, **kind) as second:
-                assert await servers.call("a", "add", {"a": 2, "b": 1}) == "3"
-                assert second.calls == [("add", {"a": 2, "b": 1})]
+    async with calculator(**kind) as first, reach(first) as servers:
+        assert await servers.call("a", "add", {"a": 1, "b": 1}) == "2"
+        assert first.stop is not None
+        await first.stop()
+        with pytest.raises(ServerFailed) as failed:
+            await servers.call("a", "add", {"a": 1, "b": 1})
+        assert isinstance(failed.value.error, HttpError)
+        async with calculator(port=first.port, **kind) as second:
+            assert await servers.call("a", "add", {"a": 2, "b": 1}) == "3"
+            assert second.calls == [("add", {"a": 2, "b": 1})]
 
 
 async def test_a_session_that_the_server_forgot_is_made_anew() -> None:
-    async with calculator(legacy=True) as first:
-        async with reach(first) as servers:
-            await servers.list_tools("a")
-            assert first.stop is not None
-            await first.stop()
-            async with calculator(port=first.port, legacy=True) as second:
-                assert await servers.call("a", "add", {"a": 1, "b": 1}) == "2"
-                assert len(second.calls) == 1
-                assert "initialize" in second.messages
+    async with calculator(legacy=True) as first, reach(first) as servers:
+        await servers.list_tools("a")
+        assert first.stop is not None
+        await first.stop()
+        async with calculator(port=first.port, legacy=True) as second:
+            assert await servers.call("a", "add", {"a": 1, "b": 1}) == "2"
+            assert len(second.calls) == 1
+            assert "initialize" in second.messages
 
 
 async def test_a_list_of_tools_in_their_schema() -> None:
@@ -201,3 +201,10 @@ async def test_a_list_of_tools_in_their_schema() -> None:
     from openai.types.responses.response_output_item import McpListToolsTool as Wire
 
     assert set(McpListToolsTool.__struct_fields__) == set(Wire.model_fields)
+
+
+def test_the_sdk_is_loaded_only_when_it_is_needed() -> None:
+    """It takes most of a second and 30 MB, which workers without remote MCP need not spend."""
+    program = "import sys, workers.mcp; print([name for name in ('mcp', 'httpx2', 'pydantic') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

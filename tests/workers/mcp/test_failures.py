@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.mcp_hosts import McpHosts
 from shared.settings import Settings
@@ -146,6 +146,37 @@ async def test_a_cancelled_call_is_cancelled_at_the_server(kind: dict[str, Any])
         async with asyncio.timeout(5):
             await running.cancelled.wait()
         await until(lambda: running.open_requests <= before)  # its HTTP request has ended too
+        assert await servers.call("a", "quick", {}) == "quick"
+
+
+async def test_a_cancelled_call_ends_its_http_request_though_the_server_takes_no_notice() -> None:
+    def deaf(app: ASGIApp) -> ASGIApp:
+        async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+            first = await receive()
+            if b"notifications/cancelled" in first.get("body", b""):
+                await send({"type": "http.response.start", "status": 202, "headers": []})
+                await send({"type": "http.response.body"})
+                return
+            messages = [first]
+
+            async def replay() -> Message:
+                return messages.pop() if messages else await receive()
+
+            await app(scope, replay, send)
+
+        return layer
+
+    async with slow_server(legacy=True, wrap=deaf) as running, reach(running) as servers:
+        await servers.list_tools("a")
+        before = running.open_requests
+        call = asyncio.create_task(servers.call("a", "wait", {}))
+        async with asyncio.timeout(5):
+            await running.started.wait()
+        call.cancel()
+        await asyncio.wait({call})
+        await until(lambda: running.open_requests <= before)
+        await until(lambda: "notifications/cancelled" in running.messages)
+        assert not running.cancelled.is_set()
         assert await servers.call("a", "quick", {}) == "quick"
 
 

@@ -5,6 +5,7 @@ Form: `Tool.Mcp` of the `openai` SDK 3.54.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ class RemoteServers:
             "always" if settings.mcp_require_approval == "always" else "never"
         )
         self._hosts = McpHosts(settings.mcp_allowed_hosts)
+        self._seconds = settings.mcp_connect_seconds
 
     def read(self, raw: Raw, where: str) -> tuple[McpTool, Server]:
         """The tool as it is stored and shown, and the server with its secrets. Raises ApiError, msgspec's errors."""
@@ -83,8 +85,9 @@ class RemoteServers:
         """Raises ApiError where the server is at an address that is not allowed. One whose name cannot be found now is
         left to the worker: it is an error of the server, not of the request."""
         try:
-            await self._hosts.check(server.url)
-        except HostNotFound:
+            async with asyncio.timeout(self._seconds):
+                await self._hosts.check(server.url)
+        except (HostNotFound, TimeoutError):
             return
         except AddressRefused as error:
             place = f"{where}.server_url"

@@ -61,6 +61,11 @@ class Destination:
     port: int
     addresses: tuple[Address, ...]
 
+    @property
+    def has_name(self) -> bool:
+        """Whether the host is a name and no address."""
+        return ":" not in self.host and not self.host.replace(".", "").isdigit()
+
 
 async def resolve(host: str, port: int) -> list[str]:
     """What the system's resolver says."""

@@ -52,10 +52,9 @@ class McpHosts:
         """Where `url` leads; its name is resolved once, and that is where connections have to go. Raises
         AddressRefused, whose message is for the client and shows neither path nor query."""
         target = await destination_of(url, self._resolve)
-        literal = ":" in target.host or target.host.replace(".", "").isdigit()
-        if literal and reached_address(target.addresses[0]) != target.addresses[0]:
+        if not target.has_name and reached_address(target.addresses[0]) != target.addresses[0]:
             raise AddressRefused("its host is an IPv4 address written as IPv6; write it as IPv4")
-        named = not literal and self._has_name(target.host, target.port)
+        named = target.has_name and self._has_name(target.host, target.port)
         if not all(self._allows(address, target.port, named) for address in target.addresses):
             raise AddressRefused(
                 f"the host '{target.host}' is not among those that MCP servers may be at (MCP_ALLOWED_HOSTS)"

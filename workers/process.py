@@ -25,8 +25,10 @@ from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
 from workers.generate import Connect, Services, run_response
 from workers.lease import Leases
+from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
+from workers.remote import connector
 from workers.worker import QueueWorker
 
 log = structlog.get_logger()
@@ -80,6 +82,8 @@ class WorkerProcess:
     async def start(self) -> None:
         """Connects, loads the default model if it is served here, and begins to take jobs."""
         await scripts.load(self._redis)
+        if self._settings.allow_remote_mcp:
+            await load_sdk()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -181,6 +185,4 @@ class WorkerProcess:
 def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:
     if not settings.allow_remote_mcp:
         return None
-    from workers.remote import connector  # the MCP SDK takes a while to import
-
     return connector(settings, sealer)

@@ -1,7 +1,4 @@
-"""The remote MCP servers of one response: their tools are listed, their calls made, what comes back is told.
-
-Imported only where remote MCP is allowed: the SDK takes a while to load.
-"""
+"""The remote MCP servers of one response: their tools are listed, their calls made, what comes back is told."""
 
 from __future__ import annotations
 

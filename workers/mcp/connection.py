@@ -66,7 +66,7 @@ class Connection:
         try:
             await self._opened.wait()
             if self._client is None:
-                raise self._failure
+                raise ServerFailed(self._failure.error)
             async with asyncio.timeout(seconds):
                 with trace.waiting():
                     return await work(self._client)
@@ -168,7 +168,7 @@ class Connection:
 
         try:
             async with asyncio.timeout(limit) as deadline:
-                self._trace.give_up = lambda: deadline.reschedule(0)
+                self._trace.give_up = lambda: None if deadline.expired() else deadline.reschedule(0)
                 async with AsyncExitStack() as opening:
                     if kind == "old":
                         streams = sse_client(target.url, httpx_client_factory=http)

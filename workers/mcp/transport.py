@@ -69,8 +69,9 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         timeout = {"connect": self._seconds, "write": self._seconds, "pool": None, "read": None}
         if apart and request.method != "GET":
             timeout["read"] = self._seconds
-        named = target.host != str(target.addresses[0])
-        extensions = {**request.extensions, "timeout": timeout, **({"sni_hostname": target.host} if named else {})}
+        extensions = {**request.extensions, "timeout": timeout}
+        if target.has_name:
+            extensions["sni_hostname"] = target.host
         headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"accept-encoding"]
         headers.append((b"Accept-Encoding", b"identity"))
         error: Exception | None = None

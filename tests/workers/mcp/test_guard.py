@@ -15,6 +15,7 @@ from shared.settings import Settings
 from tests.certificates import certificate
 from tests.mcp_servers import calculator, faulty, status
 from workers.mcp import HttpError, Server, ServerFailed, Servers, transport
+from workers.mcp.trace import Trace
 
 
 def named(running_url: str, host: str) -> str:
@@ -180,3 +181,20 @@ async def test_an_authority_that_is_not_known(tmp_path: Path) -> None:
         async with Servers(given, Settings(), McpHosts(["localhost"])) as servers:
             with pytest.raises(ServerFailed, match="certificate"):
                 await servers.list_tools("a")
+
+
+async def test_requests_to_another_origin_are_not_sent_whoever_makes_them() -> None:
+    async with calculator() as running:
+        target = await McpHosts(["127.0.0.1"]).check(running.url)
+        pinned = transport.PinnedTransport(target, Trace(), seconds=5, max_body=1000, old=False)
+        async with httpx2.AsyncClient(transport=pinned) as client:
+            assert (await client.get(running.url)).status_code not in (403, 502)
+            for url in (
+                f"http://localhost:{running.port}/mcp",
+                f"https://127.0.0.1:{running.port}/mcp",
+                "http://127.0.0.1:1/mcp",
+            ):
+                answer = await client.get(url)
+                assert answer.status_code == 403
+                assert "another origin" in answer.text
+        assert len(running.requests) == 1

@@ -183,6 +183,7 @@ async def test_a_server_that_was_started_anew_is_called_again(kind: dict[str, An
         async with calculator(port=first.port, **kind) as second:
             assert await servers.call("a", "add", {"a": 2, "b": 1}) == "3"
             assert second.calls == [("add", {"a": 2, "b": 1})]
+            assert ("POST", "/sse") not in [(request.method, request.path) for request in second.requests]
 
 
 async def test_a_session_that_the_server_forgot_is_made_anew() -> None:

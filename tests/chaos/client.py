@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.chaos.checks import GIVEN_UP
 from tests.chaos.cluster import Member
 from tests.chaos.story import Event, Story, Violation
 
@@ -21,6 +22,10 @@ LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 class Orphaned(Exception):
     """The web of an unstored response was lost, and the response with it: nothing can be resumed."""
+
+
+class GivenUp(Exception):
+    """The response failed because its workers were lost too often."""
 
 
 class Gone(Exception):
@@ -92,6 +97,8 @@ class Client:
         story.note(f"{answer.status}: {text[:200]}")
         if answer.status == 404 and story.response_id:
             raise Gone
+        if answer.status == 500 and GIVEN_UP in text:
+            raise GivenUp
         if answer.status not in AGAIN:
             raise Violation(f"answered with {answer.status}: {text[:500]}", story)
         await asyncio.sleep(min(float(answer.headers.get("Retry-After", "0.3")), LONGEST_WAIT))
@@ -99,7 +106,7 @@ class Client:
     async def call(
         self, method: str, path: str, story: Story, body: Mapping[str, Any] | None = None, *, key: bool = False
     ) -> Event:
-        """A request without a stream, repeated until it is answered. Raises Gone, Violation."""
+        """A request without a stream, repeated until it is answered. Raises Gone, GivenUp, Violation."""
         headers = {"Idempotency-Key": secrets.token_hex(16)} if key else {}
         while True:
             web = self._rng.choice(self._webs)

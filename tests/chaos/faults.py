@@ -60,6 +60,12 @@ class Faults:
             self._raise()
             self._next()
 
+    async def end(self) -> None:
+        """Leaves everything as it is."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
     async def settle(self) -> None:
         """Waits until everything that was done is undone. Raises what a fault raises."""
         await asyncio.gather(*self._under_way)

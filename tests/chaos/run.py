@@ -68,12 +68,13 @@ async def run(plan: Plan, folder: Path) -> Result:
             began = time.monotonic()
             await _under_fire(plan, visits, faults)
             await _quiet(cluster)
-        except Violation as error:
+        except AssertionError as error:
             result.violation = _tell(error, cluster)
         except NotStopped as error:
             result.violation = str(error)
         except TimeoutError:
             result.violation = "Streams that never ended:\n" + "\n".join(_about(s, cluster) for s in tally.open)
+        await faults.end()
         result.seconds = time.monotonic() - began
         tally.resumed = client.resumed
     return result
@@ -99,7 +100,7 @@ async def _under_fire(plan: Plan, visits: Visits, faults: Faults) -> None:
             group.create_task(attack())
             for _ in range(plan.clients):
                 group.create_task(visit_again_and_again())
-    except* (Violation, NotStopped) as errors:
+    except* (AssertionError, NotStopped) as errors:
         raise _first(errors) from None
 
 
@@ -128,8 +129,9 @@ async def _quiet(cluster: Cluster) -> None:
         raise Violation(f"left in Redis when all is quiet: {sorted(left)[:20]}")
 
 
-def _tell(error: Violation, cluster: Cluster) -> str:
-    return f"{error}\n{_about(error.story, cluster)}" if error.story else str(error)
+def _tell(error: AssertionError, cluster: Cluster) -> str:
+    story = error.story if isinstance(error, Violation) else None
+    return f"{error}\n{_about(story, cluster)}" if story else str(error)
 
 
 def _about(story: Story, cluster: Cluster) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class Creation:
         card = await self._fleet.resolve(request.model)
         items = await self._items(given, owner, card)
         chain = chain or await self._ancestors(request, owner)
-        offer = self._offer(request)
+        offer = await self._offer(request)
         check_calls(items, chain.waiting)
         if not items and chain.empty and not (request.prewarm and request.instructions):
             raise ApiError(
@@ -175,7 +176,13 @@ class Creation:
         waiting = open_calls(parent.output)
         return Chain([*parent.ancestors, parent_id], parent.context_bytes, waiting, parent.opening)
 
-    def _offer(self, request: CreateResponse) -> Offer:
+    async def _offer(self, request: CreateResponse) -> Offer:
+        """Schemas and grammars are checked in a thread: a large one takes long enough to be felt by other requests."""
+        if not request.tools and not request.text:
+            return self._checked_offer(request)
+        return await asyncio.to_thread(self._checked_offer, request)
+
+    def _checked_offer(self, request: CreateResponse) -> Offer:
         tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
         return Offer(tools, read_choice(request, tools), read_format(request))
 
@@ -205,7 +212,7 @@ class Creation:
         card = await self._fleet.resolve(request.model)
         items = await self._items(given, owner, card)
         ancestors = await self._ancestors(request, owner)
-        offer = self._offer(request)
+        offer = await self._offer(request)
         return (await self._measure(request, items, ancestors, card, owner, offer)).tokens
 
     async def _check_size(

@@ -10,7 +10,7 @@ import structlog
 
 from api.errors import ApiError, shown
 from api.validation import reading, refuse
-from shared.grammar import Unsupported, check_grammar, check_schema
+from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, check_size
 from shared.schema.request import CreateResponse, JsonSchemaFormat, TextFormat
 from shared.schema.tools import (
     AllowedTools,
@@ -27,6 +27,7 @@ from shared.schema.tools import (
 log = structlog.get_logger()
 
 MAX_TOOLS = 512
+MAX_TOOLS_BYTES = 1024 * 1024  # of all together: each is compiled to see whether it can be kept
 HOSTED = frozenset(
     {
         "apply_patch",
@@ -63,6 +64,9 @@ def read_tools(request: CreateResponse, *, refuse_hosted: bool) -> list[Tool]:
     if len(raw) > MAX_TOOLS:
         message = f"There are {len(raw)} tools, {MAX_TOOLS} are allowed."
         raise ApiError(400, message, param="tools", code="array_above_max_length")
+    if (size := sum(map(len, map(bytes, raw)))) > MAX_TOOLS_BYTES:
+        message = f"The tools have {size} bytes, {MAX_TOOLS_BYTES} are allowed."
+        raise ApiError(400, message, param="tools", code="invalid_value")
     tools = [tool for position, one in enumerate(raw) if (tool := _read(one, f"tools[{position}]", refuse_hosted))]
     seen: set[tuple[str | None, str]] = set()
     for where, namespace, tool in _callable(tools):
@@ -96,8 +100,10 @@ def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
         if name not in names:
             message = f"{where} is '{name}', which is none of the tools of this request."
             raise ApiError(400, message, param=where, code="invalid_value")
-    if choice == "required" and not names:
-        message = "`tool_choice` is 'required', but the request has no tools."
+    if isinstance(choice, AllowedTools) and choice.mode == "required":
+        names &= {name for _, name in wanted}
+    if not names and (choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")):
+        message = "`tool_choice` requires a call, but there is no tool that may be called."
         raise ApiError(400, message, param="tool_choice", code="invalid_value")
     return choice
 
@@ -107,7 +113,7 @@ def read_format(request: CreateResponse) -> TextFormat | None:
     chosen = request.text.format if request.text else None
     if isinstance(chosen, JsonSchemaFormat):
         try:
-            check_schema(chosen.schema)
+            (check_size if chosen.strict is False else check_schema)(chosen.schema)
         except Unsupported as error:
             where = "text.format.schema" + (f".{error.path}" if error.path else "")
             raise ApiError(400, f"{where}: {error}", param=where, code="invalid_json_schema") from None
@@ -148,8 +154,8 @@ def _check(tool: FunctionTool | CustomTool, where: str) -> None:
         if isinstance(tool, CustomTool):
             if isinstance(tool.format, GrammarFormat):
                 check_grammar(tool.format.definition, tool.format.syntax)
-        elif tool.parameters and tool.strict is not False:
-            check_schema(tool.parameters)
+        elif tool.parameters:
+            check_parameters(tool.parameters, strict=tool.strict is not False)
     except Unsupported as error:
         place = f"{where}.format.definition" if isinstance(tool, CustomTool) else f"{where}.parameters"
         place += f".{error.path}" if error.path else ""

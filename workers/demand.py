@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from shared.redis.records import Generation
@@ -18,15 +19,19 @@ from workers.models import LoadedModel
 from workers.prompt import Prompt
 
 
-def demand_of(response: Response, tools: Toolbox) -> Demand:
+async def demand_of(response: Response, tools: Toolbox) -> Demand:
     """The request's tools, `tool_choice`, `parallel_tool_calls`, `max_tool_calls` and `text.format` in one."""
-    return demand(
+    schema, strict = _schema(response)
+    asked = partial(
+        demand,
         tools,
         response.tool_choice,
         parallel=response.parallel_tool_calls,
         max_calls=response.max_tool_calls,
-        format=_schema(response),
+        format=schema,
+        strict=strict,
     )
+    return await asyncio.to_thread(asked) if tools.loose or not strict else asked()
 
 
 async def constraint_for(
@@ -74,8 +79,9 @@ def thinking_tokens(effort: str | None, settings: Settings) -> int | None:
     return budgets.get(effort) if effort else None
 
 
-def _schema(response: Response) -> dict[str, Any] | None:
+def _schema(response: Response) -> tuple[dict[str, Any] | None, bool]:
+    """The format's JSON schema, and whether it is to be kept to the letter."""
     chosen = response.text.format
     if isinstance(chosen, JsonSchemaFormat):
-        return chosen.schema
-    return {} if isinstance(chosen, JsonObjectFormat) else None
+        return chosen.schema, chosen.strict is not False
+    return {} if isinstance(chosen, JsonObjectFormat) else None, True

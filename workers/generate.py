@@ -222,7 +222,7 @@ class Job:
     async def _answer(self, model: LoadedModel, prompt: Prompt) -> FinishReason:
         """Generates the answer, or the rest of it, passing every chunk on as events; returns how it ended."""
         done = self._done.tokens
-        asked = demand_of(self._response, self._tools)
+        asked = await demand_of(self._response, self._tools)
         generation, settings = self._context.generation, self._services.settings
         constraint = await constraint_for(model, asked, generation, settings, prompt, done)
         parser = model.prompter.dialect.parser(prompt.text, asked.tools or None, sure=asked.needs_grammar)

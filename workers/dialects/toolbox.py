@@ -9,9 +9,12 @@ be equal, the later one gets one more underscore.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
+from shared.grammar import arguments_schema, loosened
 from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, NamespaceTool, Tool
 
 SEPARATOR = "__"
@@ -48,8 +51,18 @@ class OfferedTool:
                 "required": [INPUT],
                 "additionalProperties": False,
             }
-        schema = self.tool.parameters or {}
-        return {"type": "object", **schema, "properties": schema.get("properties") or {}}
+        return arguments_schema(self.tool.parameters)
+
+    @property
+    def loose(self) -> bool:
+        """Whether its parameters need not be kept to the letter."""
+        return isinstance(self.tool, FunctionTool) and self.tool.strict is False
+
+    def holdable(self) -> OfferedTool:
+        """The same tool, with parameters that output can be held to."""
+        if not isinstance(self.tool, FunctionTool) or not self.loose:
+            return self
+        return replace(self, tool=structs.replace(self.tool, parameters=dict(loosened(self.parameters))))
 
     def for_template(self) -> dict[str, Any]:
         """As chat templates expect a tool: https://huggingface.co/docs/transformers/chat_extras ."""
@@ -99,6 +112,18 @@ class Toolbox:
                 kept._offered[flat] = self._offered[flat]
                 kept._names[key] = flat
         return kept
+
+    @property
+    def loose(self) -> bool:
+        """Whether there are functions whose parameters need not be kept to the letter."""
+        return any(tool.loose for tool in self)
+
+    def holdable(self) -> Toolbox:
+        """The same tools, with parameters that output can be held to."""
+        held = Toolbox()
+        held._names = self._names
+        held._offered = {name: tool.holdable() for name, tool in self._offered.items()}
+        return held
 
     def for_template(self) -> list[dict[str, Any]]:
         return [tool.for_template() for tool in self]

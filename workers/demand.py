@@ -52,9 +52,8 @@ async def constraint_for(
         thinking = thinking_tokens(generation.effort, settings)
     if not asked.needs_grammar and thinking is None and (may_reason or opening is not Opening.MAY_REASON):
         return None
-    grammars = await model.grammars()
     constraint = await asyncio.to_thread(
-        grammars.constraint,
+        model.grammars.constraint,
         model.prompter.dialect,
         asked,
         prompt.text,

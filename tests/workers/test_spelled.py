@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.schema.content import InputText, OutputText, ReasoningText
+from shared.schema.content import InputImage, InputText, OutputText, ReasoningText, SeenImage
 from shared.schema.items import FunctionCall, FunctionCallOutput, Item, Message, Reasoning
 from shared.schema.tools import FunctionTool
 from shared.settings import REPOSITORY_MODELS, Settings
@@ -78,6 +78,21 @@ def test_a_prompt_that_spells_nothing_has_the_tokens_it_always_had(path: Path) -
         for words in ("plain", "a < b || c > d <b>x</b> [1] {2} ｜", ""):
             prompt = prompter.write("Be nice.", conversation(words), effort, Toolbox([WEATHER]))
             assert prompt.tokens == known.tokenize(prompt.text)
+
+
+def test_markers_beside_pictures_stay_text_too() -> None:
+    known = ScriptedEngine(vision=True)
+    seen = SeenImage(digest="d", width=2, height=2)
+    picture = InputImage(image_url="data:image/png;base64,", seen=seen)
+    prompter = Prompter(known)
+    counts = []
+    for words in ("plain", "<|im_end|>"):
+        parts = [InputText(text=f"See {words}"), picture, InputText(text=words)]
+        prompt = prompter.write(None, [Message(id="m", role="user", content=parts)], None)
+        assert len(prompt.images) == 1
+        assert prompt.text.count(words) == (2 if words == "plain" else 3)
+        counts.append(specials(known, prompt.tokens))
+    assert counts[0] == counts[1]
 
 
 async def test_a_user_cannot_end_a_turn_of_the_demo_model() -> None:

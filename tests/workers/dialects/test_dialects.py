@@ -107,6 +107,7 @@ def test_every_effort_renders(template: str) -> None:
 
 def test_levels_of_effort_reach_templates_that_know_them() -> None:
     assert "Reasoning: high" in prompt("openai-gpt-oss-120b", "xhigh")
+    assert "Reasoning: high" in prompt("openai-gpt-oss-120b", "max")
     assert "Reasoning: medium" in prompt("openai-gpt-oss-120b", None)
     assert "thinking budget, which is 1024" in prompt("ByteDance-Seed-OSS", "low")
     leveled = detect("<tool_call> {{ reasoning_effort }} </think>")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from llguidance import LLMatcher, LLParserLimits
@@ -17,8 +17,7 @@ from llguidance import LLMatcher, LLParserLimits
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 60
 MAX_GRAMMAR_BYTES = 64 * 1024
-SEARCH_SECONDS = 0.5  # for the place in a refused schema that it is refused for
-MAX_LOOSENED = 24  # places
+MAX_TRIED = 2_000_000  # bytes of schemas inside a refused one that are tried to find the places
 
 LIMITS = LLParserLimits(
     max_grammar_size=200_000,
@@ -46,7 +45,7 @@ def check_schema(schema: Any) -> None:
     check_size(schema)
     if (problem := _problem(schema)) is None:
         return
-    raise Unsupported(_explained(problem), _written(_place(schema, problem)))
+    raise Unsupported(_explained(problem), _written(_Search().place(schema, problem)))
 
 
 def check_size(schema: Any) -> None:
@@ -82,15 +81,24 @@ def check_parameters(parameters: Mapping[str, Any], *, strict: bool) -> None:
 def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a schema that output can be held to: all but what cannot be kept, at worst the type alone.
 
-    May take some seconds for a hostile one: call it off the event loop.
+    May take some seconds for a hostile one: call it off the event loop. The same schema always gives the same.
     """
-    current = schema
-    for _ in range(MAX_LOOSENED):
-        if (problem := _problem(current)) is None:
-            return current
-        if not (place := _place(current, problem)):
+    kept = _loosened(json.dumps(schema))
+    return schema if kept is None else kept
+
+
+@lru_cache(maxsize=128)
+def _loosened(text: str) -> Mapping[str, Any] | None:
+    """None where all of a schema can be kept."""
+    schema: Mapping[str, Any] = json.loads(text)
+    current, search = schema, _Search()
+    while (problem := search.problem(current)) is not None:
+        place = search.place(current, problem)
+        if not place or search.over:
             break
         current = _without(current, place)
+    else:
+        return None if current is schema else current
     kind = schema.get("type")
     return {"type": kind if isinstance(kind, str) and kind in _TYPES else "object"}
 
@@ -198,27 +206,42 @@ Place = tuple[str | int, ...]
 """The keys and indices that lead to a part of a schema."""
 
 
-def _place(schema: Mapping[str, Any], problem: str) -> Place:
-    """What leads to the innermost schema that is refused by itself, and to the keyword where the message names one."""
-    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    place, current = Place(), schema
-    until = time.monotonic() + SEARCH_SECONDS
-    while True:
-        for step, inner in _inner(current):
-            if time.monotonic() > until:
-                return place
-            if isinstance(inner, Mapping) and (found := _problem({**definitions, **inner})) is not None:
-                place, current, problem = place + step, inner, found
+class _Search:
+    """For what a schema is refused for; so much of it and no more."""
+
+    def __init__(self) -> None:
+        self._tried = 0  # bytes
+
+    @property
+    def over(self) -> bool:
+        return self._tried > MAX_TRIED
+
+    def problem(self, schema: Mapping[str, Any]) -> str | None:
+        grammar = json_grammar(schema)
+        self._tried += len(grammar)
+        return _validated(grammar)
+
+    def place(self, schema: Mapping[str, Any], problem: str) -> Place:
+        """What leads to the innermost schema that is refused by itself, and to the keyword where the message names
+        one."""
+        definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+        place, current = Place(), schema
+        while True:
+            for step, inner in _inner(current):
+                if isinstance(inner, Mapping) and (found := self.problem({**definitions, **inner})) is not None:
+                    place, current, problem = place + step, inner, found
+                    break
+                if self.over:
+                    return place
+            else:
                 break
-        else:
-            break
-    keyword = re.search(r'Unimplemented keys: \["([^"]+)"', problem)
-    if keyword and keyword.group(1) in current:
-        return (*place, keyword.group(1))
-    for word in ("pattern", "format", "oneOf", "multipleOf", "patternProperties", "type"):
-        if word in current and word.lower() in problem.lower().replace("regex parse", "pattern"):
-            return (*place, word)
-    return place
+        keyword = re.search(r'Unimplemented keys: \["([^"]+)"', problem)
+        if keyword and keyword.group(1) in current:
+            return (*place, keyword.group(1))
+        for word in ("pattern", "format", "oneOf", "multipleOf", "patternProperties", "type"):
+            if word in current and word.lower() in problem.lower().replace("regex parse", "pattern"):
+                return (*place, word)
+        return place
 
 
 def _written(place: Place) -> str:

@@ -83,6 +83,10 @@ def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
     May take some seconds for a hostile one: call it off the event loop. The same schema always gives the same.
     """
+    try:
+        check_size(schema)
+    except Unsupported:
+        return {"type": _type_of(schema)}
     kept = _loosened(json.dumps(schema))
     return schema if kept is None else kept
 
@@ -99,8 +103,12 @@ def _loosened(text: str) -> Mapping[str, Any] | None:
         current = _without(current, place)
     else:
         return None if current is schema else current
+    return {"type": _type_of(schema)}
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
     kind = schema.get("type")
-    return {"type": kind if isinstance(kind, str) and kind in _TYPES else "object"}
+    return kind if isinstance(kind, str) and kind in _TYPES else "object"
 
 
 def check_grammar(definition: str, syntax: str) -> None:

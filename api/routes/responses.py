@@ -10,6 +10,7 @@ from itertools import chain
 import msgspec
 from aiohttp import web
 
+from api.admission import RETRY_UNKNOWN_SECONDS
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
@@ -197,6 +198,9 @@ def _checked(encoded: bytes) -> bytes:
     message = f"{outcome.error.message} (response {outcome.id})"
     if outcome.error.code == "invalid_prompt":
         raise ApiError(400, message, param="input", code=outcome.error.code)
+    if outcome.error.code == "rate_limit_exceeded":
+        headers = {"Retry-After": str(RETRY_UNKNOWN_SECONDS)}
+        raise ApiError(429, message, type="rate_limit_error", code=outcome.error.code, headers=headers)
     raise server_error(message)
 
 

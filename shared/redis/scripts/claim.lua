@@ -67,11 +67,13 @@ for i = 1, math.min(#left, wanted) do  -- whatever the share: somebody is in the
   if redis.call('ZREM', KEYS[5], deadline .. '\nlost') == 1 then redis.call('ZADD', KEYS[5], 0, deadline) end
 end
 
--- Who may be served, longest unserved first; enough of them that some run nothing.
+-- Who may be served, longest unserved first; as many as it takes to know who runs the fewest.
 local eligible, idle, from = {}, 0, 0
 while #taken < 2 * wanted and idle < wanted do
-  local page = redis.call('ZRANGE', KEYS[3], from, from + 99)
-  for _, owner in ipairs(page) do
+  local page = redis.call('ZRANGE', KEYS[3], from, from + 31)
+  local known = #page > 0 and redis.call('HMGET', KEYS[4], unpack(page))
+  for i, owner in ipairs(page) do
+    shares[owner] = tonumber(known[i] or 0)
     local places = room(owner)
     if places > 0 then
       eligible[#eligible + 1] = {owner, places}
@@ -79,7 +81,7 @@ while #taken < 2 * wanted and idle < wanted do
     end
   end
   from = from + #page
-  if #page < 100 then break end
+  if #page < 32 then break end
 end
 
 local function fewest()

@@ -182,6 +182,8 @@ class Connection:
             yield
         except ResponseGone:
             raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+        except ApiError:
+            raise  # it was not created
         except BaseException:
             await to_its_end(cancel(self._redis, self._settings, response.id, self._owner))
             raise

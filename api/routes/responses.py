@@ -160,6 +160,8 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         yield
     except ResponseGone:
         raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+    except ApiError:
+        raise  # it was not created, or has ended
     except BaseException:
         if not response.background:
             await to_its_end(cancel(redis, request.app[SETTINGS], response.id, OWNER))

@@ -22,15 +22,22 @@ class Subscription:
     """The messages of one channel for one reader. It holds a bounded number; a reader that is slower loses the rest
     and finds out by the gap."""
 
-    def __init__(self, relay: Relay, channel: str, limit: int) -> None:
+    def __init__(self, relay: Relay, channel: str, most_messages: int, most_bytes: int) -> None:
         self._relay = relay
         self.channel = channel
-        self._messages: deque[bytes] = deque(maxlen=limit)
+        self._messages: deque[bytes] = deque(maxlen=most_messages)
+        self._most_bytes = most_bytes
+        self.waiting = 0  # bytes
         self._poked = False
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, message: bytes) -> None:
+        if len(self._messages) == self._messages.maxlen:
+            self.waiting -= len(self._messages.popleft())
         self._messages.append(message)
+        self.waiting += len(message)
+        while self.waiting > self._most_bytes and len(self._messages) > 1:
+            self.waiting -= len(self._messages.popleft())
         if self._waiter is not None:
             self._wake()
 
@@ -53,6 +60,7 @@ class Subscription:
         self._poked = False
         messages = list(self._messages)
         self._messages.clear()
+        self.waiting = 0
         return messages
 
     def _wake(self) -> None:
@@ -72,9 +80,10 @@ class Subscription:
 class Relay:
     """The process' one connection in pub/sub mode."""
 
-    def __init__(self, redis: Redis, buffer_messages: int) -> None:
+    def __init__(self, redis: Redis, buffer_messages: int, buffer_bytes: int) -> None:
+        """The limits of what is kept for one reader."""
         self._pubsub: PubSub = redis.pubsub()
-        self._limit = buffer_messages
+        self._limits = buffer_messages, buffer_bytes
         self._readers: dict[str, set[Subscription]] = {}
         self._confirmations: dict[str, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -89,9 +98,14 @@ class Relay:
             await asyncio.gather(self._task, return_exceptions=True)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that are kept for all readers."""
+        return sum(reader.waiting for readers in self._readers.values() for reader in readers)
+
     def subscription(self, channel: str) -> Subscription:
         """A subscription to be entered with `async with`: inside, no message of the channel is missed."""
-        return Subscription(self, channel, self._limit)
+        return Subscription(self, channel, *self._limits)
 
     async def add(self, subscription: Subscription) -> None:
         channel = subscription.channel

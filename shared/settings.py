@@ -93,7 +93,7 @@ class Settings:
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event
     follower_buffer_events: int = 2048  # a slower reader is served from the log
-    follower_buffer_bytes: int = 1024 * 1024  # likewise
+    follower_buffer_bytes: int = 256 * 1024  # likewise
     websocket_seconds: float = 3600.0  # how long one WebSocket may last
     websocket_responses: int = 32  # responses running and waiting on one WebSocket
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log

@@ -21,6 +21,7 @@ from api.items import require_sealer
 from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
 from api.sse import wire_of
+from api.streams import was_cut_off
 from api.validation import check_supported, decode_body, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
@@ -163,7 +164,7 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
     except ApiError:
         raise  # it was not created, or has ended
     except BaseException:
-        if not response.background:
+        if not response.background and not (response.store and was_cut_off(request)):
             await to_its_end(cancel(redis, request.app[SETTINGS], response.id, OWNER))
         raise
     finally:

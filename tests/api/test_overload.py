@@ -119,7 +119,9 @@ async def test_counting_tokens_is_refused_like_a_generation(make_stack: StackFac
     stack = await make_stack(slots=1, max_queue=1)
     gate = await busy(stack)
     await post(stack, background=True)
-    async with stack.http.post(stack.url + "/v1/responses/input_tokens", json={"model": MODEL, "input": "Hi"}) as answer:
+    async with stack.http.post(
+        stack.url + "/v1/responses/input_tokens", json={"model": MODEL, "input": "Hi"}
+    ) as answer:
         assert answer.status == 429
         assert (await answer.json())["error"]["code"] == "overloaded"
     gate.set()

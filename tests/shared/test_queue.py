@@ -76,7 +76,10 @@ async def test_two_workers_share_as_one_would(redis: Redis) -> None:
 
 async def scores(redis: Redis) -> dict[str, tuple[float, str]]:
     """When the jobs came, to the millisecond; of those that came in the same one the ids decide."""
-    return {job.decode(): (score, job.decode()) for job, score in await redis.zrange(keys.queue(MODEL), 0, -1, withscores=True)}
+    return {
+        job.decode(): (score, job.decode())
+        for job, score in await redis.zrange(keys.queue(MODEL), 0, -1, withscores=True)
+    }
 
 
 async def live(redis: Redis) -> int:

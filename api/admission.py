@@ -47,10 +47,8 @@ def overload(model: str) -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        known = refused.retry_ms > 0
-        retry = (
-            min(max(math.ceil(refused.retry_ms / 1000), 1), RETRY_LONGEST_SECONDS) if known else RETRY_UNKNOWN_SECONDS
-        )
+        seconds = math.ceil(refused.retry_ms / 1000) or RETRY_UNKNOWN_SECONDS
+        retry = min(seconds, RETRY_LONGEST_SECONDS)
         if refused.reason == "queue":
             reason = f"{refused.waiting} requests wait for the model '{model}' already, which is as many as may."
         else:

@@ -106,7 +106,7 @@ class Claim:
 
 
 async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int) -> list[Claim]:
-    """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left behind, then fairly by owner."""
+    """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner."""
     found = await scripts.CLAIM.call(
         redis,
         [keys.queue(model), keys.claimed(model), keys.owners(model), keys.SHARES, keys.DEADLINES],

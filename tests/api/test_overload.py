@@ -26,6 +26,15 @@ from workers.pace import Pace
 VARIANT = "llamarelay/spark@q8_0"
 
 
+def paced(seconds: float) -> Pace:
+    """As if a job had taken so long."""
+    times = iter((0.0, seconds))
+    pace = Pace(lambda: next(times, seconds))
+    pace.begin("earlier")
+    pace.end("earlier", done=True)
+    return pace
+
+
 async def busy(stack: Stack, seconds: float | None = None) -> asyncio.Event:
     """Takes the only slot until the event that is returned is set. A job is said to take so many seconds."""
     gate = asyncio.Event()
@@ -33,12 +42,7 @@ async def busy(stack: Stack, seconds: float | None = None) -> asyncio.Event:
     await stack.post(input="Hi", background=True)
     await until(lambda: stack.engine.stats.running == 1)
     if seconds is not None:
-        now = 0.0
-        pace = Pace(lambda: now)
-        pace.begin("earlier")
-        now = seconds
-        pace.end("earlier", done=True)
-        stack.workers[0]._workers[VARIANT].pace = pace
+        stack.workers[0]._workers[VARIANT].pace = paced(seconds)
     await stack.workers[0].announce()
     await stack.fronts[0].app[FLEET].refresh()
     return gate
@@ -178,14 +182,8 @@ async def test_how_long_jobs_take_reaches_the_front_ends(stack: Stack) -> None:
 
 async def test_the_speeds_of_workers_add_up(make_stack: StackFactory) -> None:
     stack = await make_stack(workers=3, slots=4)
-    for worker, seconds in zip(stack.workers, (2.0, 4.0, None), strict=True):
-        now = 0.0
-        pace = Pace(lambda: now)
-        if seconds:
-            pace.begin("x")
-            now = seconds
-            pace.end("x", done=True)
-        worker._workers[VARIANT].pace = pace
+    for worker, seconds in zip(stack.workers, (2.0, 4.0), strict=False):
+        worker._workers[VARIANT].pace = paced(seconds)
         await worker.announce()
     await stack.fronts[0].app[FLEET].refresh()
     capacity = stack.fronts[0].app[FLEET].capacity(VARIANT)

@@ -71,7 +71,7 @@ async def test_two_workers_share_as_one_would(redis: Redis) -> None:
     freed = 8 - await live(redis)
     assert freed == 4
     halves = await asyncio.gather(claim(redis, 2, "one"), claim(redis, 2, "two"))
-    assert sorted(sum(halves, [])) == ["b0", "b1", "b2", "b3"]
+    assert sorted([*halves[0], *halves[1]]) == ["b0", "b1", "b2", "b3"]
 
 
 async def scores(redis: Redis) -> dict[str, tuple[float, str]]:

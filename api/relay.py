@@ -12,6 +12,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from api.finishing import to_its_end
+
 log = structlog.get_logger()
 
 KEEP_ALIVE_CHANNEL = "lr:relay"  # a subscription that keeps the connection in pub/sub mode
@@ -68,7 +70,11 @@ class Subscription:
             self._waiter.set_result(None)
 
     async def __aenter__(self) -> Self:
-        await self._relay.add(self)
+        try:
+            await self._relay.add(self)
+        except BaseException:  # a client that leaves at this moment must not stay subscribed
+            await to_its_end(self._relay.remove(self))
+            raise
         return self
 
     async def __aexit__(
@@ -113,7 +119,7 @@ class Relay:
         readers.add(subscription)
         if channel not in self._confirmations:
             self._confirmations[channel] = asyncio.get_running_loop().create_future()
-            await self._pubsub.subscribe(channel)
+            await to_its_end(self._pubsub.subscribe(channel))  # others may wait for the confirmation, too
         await asyncio.shield(self._confirmations[channel])
 
     async def remove(self, subscription: Subscription) -> None:

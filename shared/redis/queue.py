@@ -110,7 +110,16 @@ async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int
     found = await scripts.CLAIM.call(
         redis,
         [keys.queue(model), keys.claimed(model), keys.owners(model), keys.SHARES, keys.DEADLINES],
-        [keys.LEASE_PREFIX, keys.lane(model, ""), keys.HELD_PREFIX, token, wanted, lease_ms, 2 * JOB_TTL_MS],
+        [
+            keys.LEASE_PREFIX,
+            keys.lane(model, ""),
+            keys.HELD_PREFIX,
+            token,
+            wanted,
+            lease_ms,
+            2 * JOB_TTL_MS,
+            keys.JOB_PREFIX,
+        ],
     )
     return [Claim(found[i].decode(), int(float(found[i + 1]))) for i in range(0, len(found), 2)]
 

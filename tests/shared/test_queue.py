@@ -125,6 +125,21 @@ async def test_an_owner_with_a_share_never_runs_more_on_all_models_together(redi
     assert await claim(redis, 8, model=other) == ["x0", "x1"]  # what was begun goes on all the same
 
 
+async def test_a_lease_that_lapsed_and_was_taken_again_counts(redis: Redis) -> None:
+    for number in range(3):
+        await put(redis, f"a{number}", share=1)
+    assert await claim(redis) == ["a0"]
+    await die(redis, "a0")  # for a moment: its worker was paused
+    await queue.enqueue(redis, "other", "x", Terms(owner="a", share=1), queue.COUNT_TOKENS, "x")
+    assert await claim(redis, model="other") == ["x"]
+    await redis.set(keys.lease("a0"), "t", px=LEASE_MS)
+    await end(redis, "x", model="other")
+    assert await claim(redis, 3) == []
+    await end(redis, "a0")
+    assert await claim(redis, 3) == ["a1"]
+    assert await redis.smembers("lr:held:a") == {b"a1"}
+
+
 async def test_a_share_that_is_taken_away_holds_nobody_back(redis: Redis) -> None:
     for number in range(4):
         await put(redis, f"a{number}", share=1)
@@ -225,7 +240,7 @@ def test_whatever_happens_the_order_is_the_rules(
     def take(wanted: object) -> list[bytes]:
         names = [keys.queue(MODEL), keys.claimed(MODEL), keys.owners(MODEL), keys.SHARES, keys.DEADLINES]
         prefixes = [keys.LEASE_PREFIX, keys.lane(MODEL, ""), keys.HELD_PREFIX]
-        return run(scripts.CLAIM, names, *prefixes, "t", wanted, LEASE_MS, 10**6)  # type: ignore[return-value]
+        return run(scripts.CLAIM, names, *prefixes, "t", wanted, LEASE_MS, 10**6, keys.JOB_PREFIX)  # type: ignore[return-value]
 
     def came(job_id: str) -> float:
         return blocking.zscore(keys.queue(MODEL), job_id)  # type: ignore[return-value]

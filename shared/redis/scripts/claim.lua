@@ -5,7 +5,7 @@
 -- the jobs that run and the owners that wait, not with the jobs that wait.
 -- KEYS: queue, claimed, owners, shares, deadlines
 -- ARGV: lease prefix, prefix of this queue's lanes, prefix of held jobs, token, wanted, lease ms, ms until the lists of
---       what is claimed and held go
+--       what is claimed and held go, prefix of jobs
 -- Returns the ids taken, each followed by its score.
 if redis.call('ZCARD', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
@@ -26,7 +26,11 @@ local function room(owner)
   local held = ARGV[3] .. owner
   local live = 0
   for _, id in ipairs(redis.call('SMEMBERS', held)) do
-    if redis.call('EXISTS', ARGV[1] .. id) == 1 then live = live + 1 else redis.call('SREM', held, id) end
+    if redis.call('EXISTS', ARGV[1] .. id) == 1 then
+      live = live + 1
+    elseif redis.call('EXISTS', ARGV[8] .. id) == 0 then
+      redis.call('SREM', held, id)
+    end
   end
   return share - live
 end

@@ -25,6 +25,7 @@ class Reader:
         self._written = 0
         self._taken = 0
         self._since: float | None = None  # since when it has taken nothing of what waits; None: nothing waits
+        self._ids = structlog.contextvars.get_contextvars()  # of the request, for the log
         self.cut_off = False
 
     def wrote(self, size: int) -> None:
@@ -46,7 +47,7 @@ class Reader:
         elif self._since is None or taken > self._taken:
             self._taken, self._since = taken, now
         elif now - self._since >= patience:
-            log.warning("slow_reader", seconds=round(now - self._since, 1), waiting_bytes=self.waiting)
+            log.warning("slow_reader", seconds=round(now - self._since, 1), bytes=self.waiting, **self._ids)
             self.cut_off = True
             self._transport.abort()
 

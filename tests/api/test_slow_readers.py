@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from api.context import RELAY, STREAMS
 from api.readers import Reader, Readers
 from shared.redis import keys, records
+from tests.api.sockets import Socket
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Front
 from tests.waiting import until
@@ -145,6 +146,27 @@ async def test_an_unstored_response_ends_with_the_reader_that_is_cut_off(
     async with asyncio.timeout(10):
         while await redis.exists(keys.response(stack.engine.requests[0].id)):
             await asyncio.sleep(0.01)
+
+
+async def test_a_websocket_that_takes_nothing_is_closed_and_its_stored_response_goes_on(
+    make_stack: StackFactory, redis: Redis
+) -> None:
+    gate = asyncio.Event()
+    stack = await make_stack(
+        loader=lambda *_: ScriptedEngine(Script(*["x" * 50_000] * 300, gate, "end")), slow_reader_seconds=0.5
+    )
+    websocket = await Socket.open(stack, max_msg_size=0)
+    await websocket.create(input="Hi")
+    await until(lambda: stack.engine.stats.running == 1)
+    readers = stack.fronts[0].app[STREAMS].readers
+    await until(lambda: len(readers) == 0, seconds=60.0)
+    gate.set()
+    response_id = stack.engine.requests[0].id
+    await until_ended(redis, response_id)
+    status, response = await stack.get(f"/v1/responses/{response_id}")
+    assert (status, response["status"]) == (200, "completed")
+    assert text_of(response).endswith("xend")
+    await websocket.raw.close()
 
 
 class Transport(asyncio.WriteTransport):

@@ -340,6 +340,15 @@ async def test_the_wait_is_estimated_by_the_jobs_ahead_and_the_pace(redis: Redis
     await put(redis, "free", **{**known, "slots": 99})  # there are slots: no wait
 
 
+async def test_slots_that_are_about_to_be_taken_are_nobodys_wait(redis: Redis) -> None:
+    known = {"max_wait_ms": 1000, "slots": 4, "interval_ms": 1000.0, "job_ms": 4000.0}
+    for number in range(5):  # nobody has claimed one yet, but four will begin at once
+        await put(redis, f"a{number}", **known)
+    with pytest.raises(Refused) as refused:
+        await put(redis, "a5", **known)
+    assert refused.value.wait_ms == 2000
+
+
 async def test_an_owner_with_a_share_waits_for_his_own_places(redis: Redis) -> None:
     known = {"max_wait_ms": 3000, "slots": 10, "interval_ms": 100.0, "job_ms": 1000.0, "share": 1}
     await put(redis, "run", **known)

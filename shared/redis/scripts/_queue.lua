@@ -11,8 +11,8 @@ local function refusal(keys, terms)
   if waiting < 0 then waiting = 0 end
   -- owners take turns, so only so many of the others' jobs are run before this one
   local ahead = math.min(waiting, (own + 1) * owners - 1)
-  local free = math.max(0, terms.slots - claimed - waiting)
-  local wait = free > 0 and 0 or (ahead + 1) * terms.interval_ms
+  local free = math.max(0, terms.slots - claimed)  -- which the first of those that wait are about to take
+  local wait = math.max(0, ahead + 1 - free) * terms.interval_ms
   if terms.share > 0 and own > 0 then
     wait = math.max(wait, (own + 1) * terms.job_ms / terms.share)
   end

@@ -178,8 +178,9 @@ def _sorted(cards: Iterable[ModelCard]) -> list[ModelCard]:
 def _capacity(model: str, workers: Sequence[WorkerCard]) -> Capacity:
     """Workers that have not run a job of the model yet are taken to be as fast as the others."""
     serving = [worker for worker in workers if any(card.id == model and not card.reason for card in worker.models)]
-    slots = sum(worker.slots for worker in serving)
-    measured = [(worker.slots, worker.seconds[model]) for worker in serving if worker.seconds.get(model)]
+    at_once = [(worker.slots + worker.aside.get(model, 0), worker.seconds.get(model)) for worker in serving]
+    slots = sum(many for many, _ in at_once)
+    measured = [(many, seconds) for many, seconds in at_once if seconds]
     rate = sum(many / seconds for many, seconds in measured)  # jobs a second, of the slots of these
     return Capacity(slots, sum(many for many, _ in measured) / rate if rate else 0.0)
 

@@ -21,14 +21,16 @@ from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
 from shared.schema.ids import new_id
 from shared.schema.models import ModelCard
-from shared.sealing import sealer_of
+from shared.sealing import Sealer, sealer_of
 from shared.settings import Settings
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
-from workers.generate import Services, run_response
+from workers.generate import Connect, Services, run_response
 from workers.lease import Leases
+from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
+from workers.remote import connector
 from workers.worker import QueueWorker
 
 log = structlog.get_logger()
@@ -69,7 +71,10 @@ class WorkerProcess:
         self._outbox = Outbox(self._redis)
         self.models = Models(models, settings, loader)
         sealer = sealer_of(settings.encryption_key)
-        self._services = Services(self._redis, settings, self.models, self._outbox, self._leases, sealer)
+        self._services = Services(
+            self._redis, settings, self.models, self._outbox, self._leases, sealer, _connect(settings, sealer)
+        )
+        self._leases.on_room = self._look_for_jobs
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
@@ -81,6 +86,8 @@ class WorkerProcess:
     async def start(self) -> None:
         """Connects, loads the default model if it is served here, and begins to take jobs."""
         await scripts.load(self._redis)
+        if self._settings.allow_remote_mcp:
+            await load_sdk()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -135,6 +142,10 @@ class WorkerProcess:
             job_timeout_seconds=settings.job_timeout_seconds,
         )
 
+    def _look_for_jobs(self) -> None:
+        for worker in self._workers.values():
+            worker.wake()
+
     async def announce(self) -> None:
         settings = self._settings
         card = registry.WorkerCard(
@@ -142,6 +153,7 @@ class WorkerProcess:
             models=self.models.cards(),
             running=self.running,
             slots=settings.slots,
+            aside={model: worker.aside for model, worker in self._workers.items() if worker.aside},
             seconds={model: seconds for model, worker in self._workers.items() if (seconds := worker.pace.seconds)},
         )
         await registry.announce(self._redis, card, 3 * settings.heartbeat_seconds)
@@ -183,3 +195,9 @@ class WorkerProcess:
             self._workers[model].wake()
         else:
             await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))
+
+
+def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:
+    if not settings.allow_remote_mcp:
+        return None
+    return connector(settings, sealer)

@@ -17,6 +17,7 @@ class WorkerCard(Struct, kw_only=True):
     models: list[ModelCard]
     running: int  # jobs now
     slots: int  # jobs at once, for each model
+    aside: dict[str, int] = {}  # jobs of a model that take no slot at the moment
     seconds: dict[str, float] = {}  # how long a job of a model takes these days, where one has been run
 
 

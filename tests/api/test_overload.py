@@ -192,6 +192,15 @@ async def test_the_speeds_of_workers_add_up(make_stack: StackFactory) -> None:
     assert math.isclose(capacity.interval, capacity.seconds / 12)
 
 
+async def test_jobs_that_wait_for_something_outside_take_no_slot(stack: Stack) -> None:
+    worker = stack.workers[0]
+    worker._workers[VARIANT].tasks["tool"] = asyncio.create_task(asyncio.sleep(0))
+    with worker._leases.aside("tool"):
+        await worker.announce()
+    await stack.fronts[0].app[FLEET].refresh()
+    assert stack.fronts[0].app[FLEET].capacity(VARIANT).slots == 17
+
+
 async def test_a_model_whose_workers_have_gone_is_refused_with_503(make_stack: StackFactory) -> None:
     stack = await make_stack()
     await stack.workers.pop().stop()

@@ -29,7 +29,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         raise ApiError(405, message, code="method_not_allowed", headers={"Allow": "POST"})
     await socket.prepare(request)
     app = request.app
-    connection = Connection(socket, wire, app[REDIS], app[CREATION], app[STREAMS], settings, OWNER)
+    connection = Connection(socket, wire, app[REDIS], app[CREATION], app[STREAMS], settings, OWNER, request.transport)
     app[SOCKETS].add(connection)
     try:
         await connection.serve()

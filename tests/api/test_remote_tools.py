@@ -386,7 +386,8 @@ async def test_a_cancelled_response_cancels_the_call(qwen: Stack) -> None:
         qwen.engine.play(Script(*call_of("wait")))
         stream = asyncio.create_task(qwen.stream(input="Go", tools=[mcp(slow)]))
         await slow.started.wait()
-        await qwen.client().responses.cancel(qwen.engine.requests[0].id)
+        async with qwen.client() as client:
+            await client.responses.cancel(qwen.engine.requests[0].id)
         final = check_stream(await stream)
         async with asyncio.timeout(20):
             await slow.cancelled.wait()

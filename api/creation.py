@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -192,11 +193,22 @@ class Creation:
         return Chain([*parent.ancestors, parent_id], parent.context_bytes, waiting, parent.opening)
 
     async def _offer(self, request: CreateResponse) -> Offer:
-        tools, servers = read_tools(request, self._remote, refuse_hosted=self._settings.hosted_tools == "refuse")
-        choice, form = read_choice(request, tools), read_format(request)
+        tools, servers, choice, form = await self._checked(request)
         for where, server in servers.items():
             await self._remote.check(server, where)
         return Offer(tools, choice, form, list(servers.values()))
+
+    async def _checked(
+        self, request: CreateResponse
+    ) -> tuple[list[Tool], dict[str, Server], ToolChoice, TextFormat | None]:
+        """Schemas and grammars are checked in a thread: a large one takes long enough to be felt by other requests."""
+
+        def checked() -> tuple[list[Tool], dict[str, Server], ToolChoice, TextFormat | None]:
+            refuse_hosted = self._settings.hosted_tools == "refuse"
+            tools, servers = read_tools(request, self._remote, refuse_hosted=refuse_hosted)
+            return tools, servers, read_choice(request, tools), read_format(request)
+
+        return await asyncio.to_thread(checked) if request.tools or request.text else checked()
 
     def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
         check_limits(request, self._settings)

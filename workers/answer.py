@@ -61,7 +61,7 @@ class Answer:
         `done` is what a lost worker had generated of this generation already. Raises ConversationGone, EngineFailed,
         GrammarError, PictureRefused, PromptTooLong, TemplateError.
         """
-        asked = demand_of(self._response, tools, self._settings)
+        asked = await demand_of(self._response, tools, self._settings)
         prompt = await self._write_prompt(model, tools if asked.tools else None, said)
         generation, tokens = self._context.generation, done.tokens
         constraint = await constraint_for(model, asked, generation, self._settings, prompt, tokens)

@@ -28,9 +28,10 @@ from workers.dialects import detect
 from workers.dialects.history import Messages, assistant, output
 from workers.dialects.probe import probe
 from workers.dialects.toolbox import INPUT, Toolbox
-from workers.engine.core import Engine, ImageCells
+from workers.engine.core import Engine, ImageCells, Picture
 from workers.outcomes import outcome, refusal
 from workers.pictures import Pictures
+from workers.spelled import Markers
 from workers.template import ChatTemplate, TemplateError
 
 
@@ -58,6 +59,7 @@ class Prompter:
         except TemplateError as error:
             raise TemplateError(f"its chat template refuses a plain message: {error}") from error
         self.traits = probe(self._template, variables)
+        self._markers = Markers(engine, source, getattr(self.dialect, "think", ()))
         self.needs_budget = "reasoning_effort" not in source  # the template knows only whether to think, not how much
 
     def write(
@@ -70,16 +72,25 @@ class Prompter:
         """The prompt for a conversation. Raises TemplateError where the template refuses it, PictureRefused where the
         model cannot be shown what is in it."""
         pictures = Pictures()
-        messages = to_messages(instructions, items, tools or Toolbox(), pictures)
+        spelled = self._markers.spelled()
+        messages = spelled.messages(to_messages(instructions, items, tools or Toolbox(), pictures))
         prepared, offered = self.dialect.prepare(messages, tools, self.traits)
         variables = self.dialect.template_variables(effort)
         if offered:
-            variables["tools"] = offered
+            variables["tools"] = spelled.tools(offered)
         text = self._template.render(prepared, variables)
-        if not pictures:
-            return Prompt(text, self._engine.tokenize(text))
-        reading = self._engine.read(pictures.split(text))
-        return Prompt(text, reading.tokens, reading.images)
+        parts = spelled.cut(pictures.split(text))
+        if any(isinstance(part, Picture) for part in parts):
+            reading = self._engine.read(parts)
+            return Prompt(spelled.whole(text), reading.tokens, reading.images)
+        return Prompt(spelled.whole(text), self._tokens([str(part) for part in parts]))
+
+    def _tokens(self, parts: Sequence[str]) -> list[int]:
+        """Tokens of a text in parts, which are tokenized one by one."""
+        tokens = self._engine.tokenize(parts[0] if parts else "")
+        for part in parts[1:]:
+            tokens += self._engine.tokenize(part)[self._engine.model.adds_bos :]
+        return tokens
 
 
 def to_messages(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import settings_with
+from cli.options import checked_exposure, settings_with
 from shared.settings import Settings
 
 
@@ -46,6 +46,7 @@ def up(
 
     named_redis = redis_url or os.environ.get("REDIS_URL")
     settings = _with_models(settings_with(host=host, port=port, redis_url=named_redis), models)
+    checked_exposure(settings)
     if reason := port_in_use(settings.host, settings.port):
         raise click.ClickException(
             f"cannot listen on {settings.host} port {settings.port}: {reason.lower()}; choose another with --port"

@@ -142,7 +142,9 @@ class Job:
             if queued:
                 await records.start(self._services.redis, self._response, self._token)
             async with self._signs_of_life(), self._services.models.use(self._context.generation.model) as model:
-                finish = await self._answer(model, await self._write_prompt(model))
+                prompt = await self._write_prompt(model)
+                self._show("prompt", text=prompt.text)
+                finish = await self._answer(model, prompt)
         usage = self._counts.usage()
         if self._context.generation.prewarm:
             self._emitter.complete(usage, silent=True)
@@ -150,6 +152,12 @@ class Job:
             self._emitter.cut(usage)
         else:
             self._emitter.complete(usage)
+        self._show("output", items=self._response.output)
+
+    def _show(self, what: str, **content: object) -> None:
+        """Logs what was said, where the operator wants that."""
+        if self._services.settings.log_content:
+            log.debug(what, response_id=self._response.id, **msgspec.to_builtins(content))
 
     @asynccontextmanager
     async def _signs_of_life(self) -> AsyncIterator[None]:

@@ -28,7 +28,7 @@ def conversation(ancestors: Iterable[Turn], new: Sequence[Item], sealer: Sealer 
     return [_readable(item, sealer, owner) for item in _after_last_compaction(items) if not _is_cut_call(item)]
 
 
-def write(
+async def write(
     prompter: Prompter,
     instructions: str | None,
     items: Sequence[AnyItem],
@@ -42,13 +42,13 @@ def write(
     Raises TemplateError where the model's template refuses the conversation.
     """
 
-    def fits(rest: Sequence[AnyItem]) -> bool:
-        return room is None or len(prompter.write(instructions, rest, effort, tools).tokens) <= room
+    async def fits(rest: Sequence[AnyItem]) -> bool:
+        return room is None or len((await prompter.write(instructions, rest, effort, tools)).tokens) <= room
 
-    whole = prompter.write(instructions, items, effort, tools)
+    whole = await prompter.write(instructions, items, effort, tools)
     if room is None or len(whole.tokens) <= room:
         return whole
-    return prompter.write(instructions, truncate(items, fits), effort, tools)
+    return await prompter.write(instructions, await truncate(items, fits), effort, tools)
 
 
 def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:

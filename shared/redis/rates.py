@@ -1,4 +1,4 @@
-"""How often something was done in the last minute, by Redis' clock; a sliding window, so there is no burst at its edge."""
+"""How often something was done in the last minute, by Redis' clock. The window slides: no burst at its edge."""
 
 from __future__ import annotations
 

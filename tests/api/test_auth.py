@@ -93,7 +93,9 @@ async def test_a_preflight_needs_no_key_and_tells_no_more(make_stack: StackFacto
     async with stack.http.post(stack.url + "/v1/responses", headers={"Origin": "https://app.example"}) as answer:
         assert answer.status == 401  # and a page can read why
         assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
-    async with stack.http.options(stack.url + "/v1/responses", headers={**asks, "Origin": "https://x.example"}) as answer:
+    async with stack.http.options(
+        stack.url + "/v1/responses", headers={**asks, "Origin": "https://x.example"}
+    ) as answer:
         assert answer.status == 401
 
 
@@ -143,9 +145,7 @@ async def test_a_page_of_another_origin_gets_403_in_the_envelope(keyed: Stack) -
 
 
 async def ask(stack: Stack, key: str, *, front: int = 0) -> tuple[int, Any]:
-    async with stack.http.post(
-        f"{stack.fronts[front].url}/v1/conversations", headers=bearer(key), json={}
-    ) as answer:
+    async with stack.http.post(f"{stack.fronts[front].url}/v1/conversations", headers=bearer(key), json={}) as answer:
         await answer.read()
         return answer.status, answer.headers
 

@@ -59,7 +59,7 @@ async def talk(url: str) -> list[str]:
         {"input": [user], "instructions": f"Be {SECRET}.", "metadata": {"a": SECRET}, "user": SECRET, **small},
         {"input": [user, call, output], "tools": [tool], **small},
         {"input": "Give me a prime number less than 50", "include": ["reasoning.encrypted_content"], **small},
-        {"input": "x", "tools": [tool], "tool_choice": "required", "max_output_tokens": 40, "reasoning": {"effort": "none"}},
+        {"input": "x", "tools": [tool], "tool_choice": "required", **small, "reasoning": {"effort": "none"}},
         {"input": [{"role": "user", "content": [{"type": SECRET}]}]},
         {"input": [{"type": "item_reference", "id": SECRET}]},
         {"input": [{"type": "compaction", "encrypted_content": SECRET}]},

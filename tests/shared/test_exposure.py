@@ -8,7 +8,7 @@ from shared.api_keys import entry_of, new_key
 from shared.exposure import check_exposure, is_loopback
 from shared.settings import Settings, SettingsError
 
-PUBLIC = ("0.0.0.0", "::", "192.168.1.5", "10.0.0.1", "8.8.8.8", "fe80::1", "no-such-host.invalid")  # noqa: S104
+PUBLIC = ("0.0.0.0", "::", "192.168.1.5", "10.0.0.1", "8.8.8.8", "fe80::1", "no-such-host.invalid")
 OURS = ("127.0.0.1", "127.8.8.8", "::1", "localhost")
 
 

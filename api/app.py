@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import uvloop
 from aiohttp import web
 
+from api import unreadable
 from api.auth import Authentication
 from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
@@ -43,6 +44,7 @@ def run(settings: Settings) -> None:
 
 def create_app(settings: Settings) -> web.Application:
     """The front end; it holds no model and no state of a response."""
+    unreadable.install()
     app = web.Application(middlewares=[request_id, envelope], client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
     app[SOCKETS] = set()

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
+from shared.api_keys import PUBLIC
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
 from shared.redis.event_log import Entry, Progress
@@ -46,6 +47,7 @@ from workers.template import TemplateError
 log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
+CACHED_GRAIN = 128  # tokens, as at OpenAI: where there are tenants, cached tokens are told in multiples of this
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
 
 
@@ -83,7 +85,7 @@ class Job:
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
-        self._counts = Counts()
+        self._counts = Counts(grain=1 if context.owner == PUBLIC else CACHED_GRAIN)
         self._tools = Toolbox(context.response.tools)
         self._done = _progress(log)  # what a lost worker had generated
         services.leases.on_abort(context.response.id, self._abort)

@@ -318,6 +318,18 @@ async def test_what_was_made_without_keys_belongs_to_public(make_stack: StackFac
             assert answer.status == status
 
 
+async def test_the_cache_does_not_tell_another_tenants_prompt_token_by_token(make_stack: StackFactory) -> None:
+    stack = await make_stack(api_keys=(*ENTRIES, entry_of("public", public := new_key())))
+    for key, cached, told in ((ALICE, 127, 0), (ALICE, 300, 256), (public, 127, 127)):
+        stack.engine.play(Script("ok", cached_tokens=cached))
+        body = {"model": MODEL, "input": "x" * 400}
+        async with stack.http.post(stack.url + "/v1/responses", json=body, headers=bearer(key)) as answer:
+            usage = (await answer.json())["usage"]
+        details = usage["input_tokens_details"]
+        assert details["cached_tokens"] == told
+        assert details["cache_write_tokens"] == usage["input_tokens"] - told
+
+
 def test_ids_cannot_be_guessed() -> None:
     """192 random bits, whatever the prefix; an item's id holds those of its response."""
     made = [new_id("resp") for _ in range(2000)]

@@ -111,10 +111,8 @@ class Models:
             await self._make_room()
             try:
                 progress = _Progress(model).report
-                engine, _ = await asyncio.gather(
-                    asyncio.to_thread(self._loader, variant.path, self._settings, progress, projector),
-                    self._templates.start(),
-                )
+                await self._templates.start()  # what it has to import it imports while the model is loaded
+                engine = await asyncio.to_thread(self._loader, variant.path, self._settings, progress, projector)
                 try:
                     prompter = await Prompter.load(engine, self._templates)
                 except TemplateError as error:

@@ -19,8 +19,8 @@ from workers.logprobs import LogprobTrail
 class Counts:
     """Tokens of one response, over all its generations.
 
-    `grain`: cached tokens are told in whole multiples of it. The cache serves all tenants, and an exact number would let
-    one guess another's prompt token by token.
+    `grain`: cached tokens are told in whole multiples of it. The cache serves all tenants, and an exact number would
+    let one guess another's prompt token by token.
     """
 
     grain: int = 1

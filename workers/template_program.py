@@ -33,6 +33,7 @@ TOO_MUCH_MEMORY = "it takes too much memory"
 
 def main() -> None:
     cpu_seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which may still need this process
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     templates: dict[int, ChatTemplate] = {}

@@ -54,7 +54,8 @@ class Templates:
     async def start(self) -> None:
         """Starts the process, if it does not run: what needs it first waits less."""
         async with self._lock:
-            await self._started()
+            with suppress(TemplateError):
+                await self._started()
 
     async def close(self) -> None:
         """Ends the process."""
@@ -133,16 +134,13 @@ class Templates:
             raise TemplateError("this worker is being stopped")
         if self._process is None or self._process.returncode is not None:
             await self._end()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                str(PROGRAM),
-                *self._limits,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                env=ENVIRONMENT,
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-I", str(PROGRAM), *self._limits,
+                    stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=ENVIRONMENT,
+                )  # fmt: skip
+            except OSError as error:
+                raise TemplateError(f"the process that renders it cannot be started: {error.strerror}") from error
         return self._process
 
     async def _end(self) -> int | None:

@@ -19,14 +19,16 @@ from shared.logs import configure_logs
 from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
 from shared.schema.ids import new_id
-from shared.sealing import sealer_of
+from shared.sealing import Sealer, sealer_of
 from shared.settings import Settings
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
-from workers.generate import Services, run_response
+from workers.generate import Connect, Services, run_response
 from workers.lease import Leases
+from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
+from workers.remote import connector
 from workers.templates import Templates
 from workers.worker import QueueWorker
 
@@ -70,7 +72,10 @@ class WorkerProcess:
         self._outbox = Outbox(self._redis)
         self.models = Models(models, settings, loader, templates)
         sealer = sealer_of(settings.encryption_key)
-        self._services = Services(self._redis, settings, self.models, self._outbox, self._leases, sealer)
+        self._services = Services(
+            self._redis, settings, self.models, self._outbox, self._leases, sealer, _connect(settings, sealer)
+        )
+        self._leases.on_room = self._look_for_jobs
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
@@ -80,6 +85,8 @@ class WorkerProcess:
     async def start(self) -> None:
         """Connects, loads the default model if it is served here, and begins to take jobs."""
         await scripts.load(self._redis)
+        if self._settings.allow_remote_mcp:
+            await load_sdk()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -134,6 +141,10 @@ class WorkerProcess:
             job_timeout_seconds=settings.job_timeout_seconds,
         )
 
+    def _look_for_jobs(self) -> None:
+        for worker in self._workers.values():
+            worker.wake()
+
     async def announce(self) -> None:
         settings = self._settings
         card = registry.WorkerCard(id=self.id, models=self.models.cards(), running=self.running, slots=settings.slots)
@@ -172,3 +183,9 @@ class WorkerProcess:
             self._workers[model].wake()
         else:
             await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))
+
+
+def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:
+    if not settings.allow_remote_mcp:
+        return None
+    return connector(settings, sealer)

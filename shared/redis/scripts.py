@@ -55,6 +55,7 @@ CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
 START: Final = _script("start")
 RATE: Final = _script("rate")
+CHECKPOINT: Final = _script("checkpoint")
 CONVERSATION_CREATE: Final = _script("_conversation", "conversation_create")
 CONVERSATION_UPDATE: Final = _script("_conversation", "conversation_update")
 CONVERSATION_DELETE: Final = _script("conversation_delete")
@@ -63,7 +64,7 @@ CONVERSATION_REMOVE: Final = _script("_conversation", "conversation_remove")
 CONVERSATION_PAGE: Final = _script("conversation_page")
 CONVERSATION_ITEMS: Final = _script("_conversation", "conversation_items")
 ALL: Final = (
-    *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START),
+    *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
     RATE,
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),

@@ -14,6 +14,7 @@ from api.cors import Cors
 from api.creation import Creation
 from api.fleet import Fleet
 from api.middleware import add_request_id, envelope, request_id
+from api.overdue import OverdueJobs
 from api.rate_limits import add_rate_headers, count_request
 from api.relay import Relay
 from api.routes import conversations, health, models, responses, websocket
@@ -64,13 +65,18 @@ async def _connect(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
     redis = app[REDIS] = connect(settings.redis_url)
     await scripts.load(redis)
-    relay = app[RELAY] = Relay(redis, settings.follower_buffer_events)
-    fleet = app[FLEET] = Fleet(redis, settings.default_model)
-    app[STREAMS] = Streams(redis, relay, settings)
-    app[CREATION] = Creation(redis, fleet, settings)
+    relay = app[RELAY] = Relay(redis, settings.follower_buffer_events, settings.follower_buffer_bytes)
+    fleet = app[FLEET] = Fleet(redis, settings.default_model, queue_without_worker=settings.no_worker == "queue")
+    streams = app[STREAMS] = Streams(redis, relay, settings)
+    app[CREATION] = Creation(redis, fleet, settings, Keys.read(settings.api_keys).slots_of)
     await relay.start()
     await fleet.start()
+    overdue = OverdueJobs(redis, fleet, settings)
+    await overdue.start()
+    await streams.readers.start()
     yield
+    await streams.readers.close()
+    await overdue.close()
     await fleet.close()
     await relay.close()
     await redis.aclose(close_connection_pool=True)

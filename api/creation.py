@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis
 
+from api.admission import Admission, overload
 from api.approvals import check_approvals
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
@@ -89,8 +90,13 @@ class Offer:
 class Creation:
     """Makes responses out of requests."""
 
-    def __init__(self, redis: Redis, fleet: Fleet, settings: Settings) -> None:
+    def __init__(
+        self, redis: Redis, fleet: Fleet, settings: Settings, share_of: Callable[[str], int] = lambda owner: 0
+    ) -> None:
+        """`share_of` says how many responses of an owner may run at once; 0: as many as there are slots."""
         self._redis = redis
+        self._admission = Admission(fleet, settings)
+        self._share_of = share_of
         self._fleet = fleet
         self._settings = settings
         self._media = MediaReader(settings)
@@ -141,17 +147,21 @@ class Creation:
         same, so that the caller has something to cancel.
 
         Returns the id of the response that the idempotency key stands for already, else None. Raises ApiError when an
-        ancestor has just gone, or when the key came with another request before.
+        ancestor has just gone, when the key came with another request before, or when too much is waiting.
         """
         settings = self._settings
         ttl = settings.response_ttl_seconds
         if not draft.record.response.store:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
         conversation = draft.record.response.conversation
-        with refusals(conversation.id if conversation else "", param="conversation"):
+        model, owner = draft.record.generation.model, draft.record.owner
+        terms = self._admission.terms(
+            model, owner, share=self._share_of(owner), background=bool(draft.record.response.background)
+        )
+        with refusals(conversation.id if conversation else "", param="conversation"), overload(model):
             outcome = await to_its_end(
                 records.create(
-                    self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+                    self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds, terms
                 )
             )
         match outcome:
@@ -232,6 +242,8 @@ class Creation:
         bound += ITEM_BYTES * (len(items) + chain.most_items) + offer.bound
         if bound < card.context_length:
             return
+        if not self._fleet.capacity(card.id).slots:
+            return  # it is to wait for a worker, which then says in its stream what does not fit
         answer = await self._measure(request, items, chain, card, owner, offer)
         if answer.tokens >= answer.context_length:
             message = (
@@ -261,7 +273,9 @@ class Creation:
             truncate=request.truncation == "auto",
             max_output_tokens=request.max_output_tokens,
         )
-        answer = await counting.ask(self._redis, card.id, question, COUNT_SECONDS)
+        terms = self._admission.terms(card.id, owner, share=self._share_of(owner), first=True)
+        with overload(card.id):
+            answer = await counting.ask(self._redis, card.id, question, COUNT_SECONDS, terms)
         if answer is None:
             raise unavailable("No worker measured the input in time.")
         if answer.error:

@@ -54,6 +54,10 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    def slots_of(self, name: str) -> int:
+        """How many responses of a name may run at once; 0: no limit of its own."""
+        return next((key.slots or 0 for key in self._keys if key.name == name), 0)
+
     def find(self, token: str) -> Key | None:
         """The entry of a key. Takes as long for every token: all entries are compared, each in constant time."""
         digest = hash_of(token)

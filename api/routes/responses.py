@@ -10,6 +10,7 @@ from itertools import chain
 import msgspec
 from aiohttp import web
 
+from api.admission import RETRY_UNKNOWN_SECONDS
 from api.auth import owner_of
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
@@ -21,6 +22,7 @@ from api.items import require_sealer
 from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
 from api.sse import wire_of
+from api.streams import was_cut_off
 from api.validation import check_supported, decode_body, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
@@ -158,8 +160,10 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         yield
     except ResponseGone:
         raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+    except ApiError:
+        raise  # it was not created, or has ended
     except BaseException:
-        if not response.background:
+        if not response.background and not (response.store and was_cut_off(request)):
             await to_its_end(cancel(redis, request.app[SETTINGS], response.id, owner_of(request)))
         raise
     finally:
@@ -196,6 +200,9 @@ def _checked(encoded: bytes) -> bytes:
     message = f"{outcome.error.message} (response {outcome.id})"
     if outcome.error.code == "invalid_prompt":
         raise ApiError(400, message, param="input", code=outcome.error.code)
+    if outcome.error.code == "rate_limit_exceeded":
+        headers = {"Retry-After": str(RETRY_UNKNOWN_SECONDS)}
+        raise ApiError(429, message, type="rate_limit_error", code=outcome.error.code, headers=headers)
     raise server_error(message)
 
 

@@ -35,7 +35,15 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     app = request.app
     connection = Connection(
-        socket, wire, app[REDIS], app[CREATION], app[STREAMS], settings, owner_of(request), _counter(request)
+        socket,
+        wire,
+        app[REDIS],
+        app[CREATION],
+        app[STREAMS],
+        settings,
+        owner_of(request),
+        request.transport,
+        _counter(request),
     )
     app[SOCKETS].add(connection)
     try:

@@ -17,6 +17,8 @@ from tests.api.keys import ALICE, ALICE_NEW, BOB, ENTRIES, bearer
 from tests.api.sockets import Socket
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
+from tests.waiting import until
+from workers.engine.scripted import Script
 
 WRONG = [
     {},
@@ -219,6 +221,26 @@ async def test_frames_of_a_websocket_count(make_stack: StackFactory) -> None:
     assert (error["status"], error["code"]) == (429, "rate_limit_exceeded")
     assert int(error["headers"]["Retry-After"]) > 0
     await socket.close()
+
+
+async def test_a_key_runs_no_more_at_once_than_its_slots(make_stack: StackFactory) -> None:
+    one, free = new_key(), new_key()
+    stack = await make_stack(api_keys=(entry_of("one", one, slots=1), entry_of("free", free)))
+    gate = asyncio.Event()
+    for _ in range(3):
+        stack.engine.play(Script("half", gate, " whole"))
+
+    async def create(key: str) -> str:
+        body = {"model": MODEL, "input": "Hi", "background": True}
+        async with stack.http.post(stack.url + "/v1/responses", json=body, headers=bearer(key)) as answer:
+            return str((await answer.json())["id"])
+
+    first, second = await create(one), await create(one)
+    third = await create(free)
+    await until(lambda: {request.id for request in stack.engine.requests} >= {first, third})
+    assert second not in {request.id for request in stack.engine.requests}
+    gate.set()
+    await until(lambda: second in {request.id for request in stack.engine.requests})
 
 
 async def test_keys_that_make_no_sense_stop_the_start(make_stack: StackFactory) -> None:

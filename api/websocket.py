@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from weakref import WeakValueDictionary
 
@@ -71,7 +71,9 @@ class Connection:
         settings: Settings,
         owner: str,
         transport: asyncio.WriteTransport | None,
+        count: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        """`count` is called for each response that is asked for, and raises ApiError where there are too many."""
         self._socket = socket
         self._transport = transport
         self._reader: Reader | None = None
@@ -81,6 +83,7 @@ class Connection:
         self._streams = streams
         self._settings = settings
         self._owner = owner
+        self._count = count
         self._memory = Memory(settings.max_body_bytes)
         self._lanes: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
         self._answers: set[asyncio.Task[None]] = set()
@@ -169,6 +172,8 @@ class Connection:
             await self._send(error_frame(error, frame.stream_id))
 
     async def _respond(self, frame: CreateFrame) -> None:
+        if self._count:
+            await self._count()
         check_supported(frame)
         draft = await self._creation.draft(frame, self._owner, self._memory.get(frame.previous_response_id))
         response, first = draft.record.response, draft.events

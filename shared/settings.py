@@ -26,6 +26,7 @@ class Settings:
     port: int = 8080
     log_level: str = "info"
     log_format: str = "auto"  # auto: console on a terminal, else json
+    log_content: bool = False  # with LOG_LEVEL=debug: prompts and answers too
 
     # models
     models: tuple[str, ...] = ()  # what a worker serves; empty: every model in the catalog
@@ -76,7 +77,9 @@ class Settings:
     mcp_calls_per_minute: int = 0  # to one host from one worker process, more wait; 0: any number
     mcp_require_approval: str = "never"  # or always: where a request does not say
 
-    # secrets
+    # keys and secrets
+    api_keys: tuple[str, ...] = ()  # NAME:SHA256[:slots=N][:rpm=N], see shared/api_keys.py; none: nobody is asked
+    allow_anonymous: bool = False  # listen without keys on an address that others can reach
     encryption_key: str = ""  # seals reasoning and compacted context; the same everywhere; `up` makes its own
 
     # the front end

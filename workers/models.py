@@ -20,6 +20,7 @@ from workers.grammar.grammars import Grammars
 from workers.grammar.vocabulary import Vocabulary
 from workers.prompt import Prompter
 from workers.template import TemplateError
+from workers.templates import Templates
 
 log = structlog.get_logger()
 
@@ -60,11 +61,16 @@ def served(catalog: Catalog, names: Sequence[str]) -> list[Served]:
 class Models:
     """What this worker serves, and what of it is in memory."""
 
-    def __init__(self, served: Sequence[Served], settings: Settings, loader: Loader) -> None:
+    def __init__(
+        self, served: Sequence[Served], settings: Settings, loader: Loader, templates: Templates | None = None
+    ) -> None:
+        """`templates`: where chat templates are rendered; without, in a process of its own."""
         self._served = {entry.variant.id: entry for entry in served}
         self._created = {entry.variant.id: int(entry.variant.path.stat().st_mtime) for entry in served}
         self._settings = settings
         self._loader = loader
+        self._templates = templates or Templates()
+        self._own_templates = templates is None
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._broken: dict[str, str] = {}
         self._lock = asyncio.Lock()
@@ -88,6 +94,8 @@ class Models:
         while self._loaded:
             _, loaded = self._loaded.popitem()
             await loaded.engine.close()
+        if self._own_templates:
+            await self._templates.close()
 
     async def _load(self, model: str) -> LoadedModel:
         async with self._lock:
@@ -97,9 +105,10 @@ class Models:
             await self._make_room()
             try:
                 progress = _Progress(model).report
+                await self._templates.start()  # what it has to import it imports while the model is loaded
                 engine = await asyncio.to_thread(self._loader, variant.path, self._settings, progress, projector)
                 try:
-                    prompter = Prompter(engine)
+                    prompter = await Prompter.load(engine, self._templates)
                 except TemplateError as error:
                     await engine.close()
                     raise ModelLoadError(variant.path, str(error)) from error

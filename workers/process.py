@@ -31,6 +31,7 @@ from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
 from workers.remote import connector
+from workers.templates import Templates
 from workers.worker import QueueWorker
 
 log = structlog.get_logger()
@@ -63,13 +64,15 @@ async def serve(settings: Settings, models: list[Served], loader: Loader) -> Non
 class WorkerProcess:
     """One connection pool, one set of leases, one outbox; a QueueWorker for each model."""
 
-    def __init__(self, settings: Settings, models: list[Served], loader: Loader) -> None:
+    def __init__(
+        self, settings: Settings, models: list[Served], loader: Loader, templates: Templates | None = None
+    ) -> None:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{new_id('w')[2:10]}"
         self._settings = settings
         self._redis: ArqRedis = connect(settings.redis_url)
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
-        self.models = Models(models, settings, loader)
+        self.models = Models(models, settings, loader, templates)
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
             self._redis, settings, self.models, self._outbox, self._leases, sealer, _connect(settings, sealer)

@@ -25,14 +25,15 @@ from shared.schema.items import (
     Reasoning,
 )
 from workers.dialects import detect
+from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
-from workers.dialects.probe import probe
 from workers.dialects.toolbox import INPUT, Toolbox
 from workers.engine.core import Engine, ImageCells, Picture
 from workers.outcomes import outcome, refusal
 from workers.pictures import Pictures
 from workers.spelled import Markers
-from workers.template import ChatTemplate, TemplateError
+from workers.template import TemplateError
+from workers.templates import Template, Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +46,28 @@ class Prompt:
 class Prompter:
     """Writes prompts for one loaded model: its template, its dialect, its tokenizer."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Raises TemplateError where the model has no template, or one that cannot be used."""
-        source = engine.model.chat_template
-        if not source:
-            raise TemplateError("it has no chat template (tokenizer.chat_template), which an instruction model needs")
+    def __init__(self, engine: Engine, template: Template, dialect: Dialect) -> None:
         self._engine = engine
-        self._template = ChatTemplate(source, bos_token=engine.model.bos_token, eos_token=engine.model.eos_token)
-        self.dialect = detect(source)
-        variables = self.dialect.template_variables(None)
-        try:
-            self._template.render([{"role": "user", "content": "Hello"}], variables)
-        except TemplateError as error:
-            raise TemplateError(f"its chat template refuses a plain message: {error}") from error
-        self.traits = probe(self._template, variables)
-        self._markers = Markers(engine, source, getattr(self.dialect, "think", ()))
-        self.needs_budget = "reasoning_effort" not in source  # the template knows only whether to think, not how much
+        self._template = template
+        self.dialect = dialect
+        self.traits = template.traits
+        self._markers = Markers(engine, template.source, getattr(dialect, "think", ()))
+        self.needs_budget = "reasoning_effort" not in template.source  # it knows only whether to think, not how much
 
-    def write(
+    @classmethod
+    async def load(cls, engine: Engine, templates: Templates) -> Prompter:
+        """Raises TemplateError where the model has no template, or one that cannot be used."""
+        model = engine.model
+        if not model.chat_template:
+            raise TemplateError("it has no chat template (tokenizer.chat_template), which an instruction model needs")
+        dialect = detect(model.chat_template)
+        variables = dialect.template_variables(None)
+        template = await templates.load(
+            model.chat_template, variables, bos_token=model.bos_token, eos_token=model.eos_token
+        )
+        return cls(engine, template, dialect)
+
+    async def write(
         self,
         instructions: str | None,
         items: Iterable[Item | OutputItem],
@@ -78,7 +83,7 @@ class Prompter:
         variables = self.dialect.template_variables(effort)
         if offered:
             variables["tools"] = spelled.tools(offered)
-        text = self._template.render(prepared, variables)
+        text = await self._template.render(prepared, variables)
         parts = spelled.cut(pictures.split(text))
         if any(isinstance(part, Picture) for part in parts):
             reading = self._engine.read(parts)

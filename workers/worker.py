@@ -117,7 +117,7 @@ class QueueWorker(Worker):
                 del self.tasks[job_id]
                 self._leases.remove(job_id)
                 if not task.cancelled() and (error := task.exception()):
-                    log.error("job_broke", job_id=job_id, error=repr(error))
+                    log.error("job_broke", job_id=job_id, exc_info=error)
 
     async def finish_job(self, job_id: str, finish: bool, *_: Any) -> None:
         """arq's end of a job, fenced: only the holder of the lease takes it out of the queue or gives it back."""

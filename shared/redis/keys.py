@@ -8,6 +8,7 @@
 | lr:order:ID            | zset   | front end, then worker  | as its conversation: ids of items by position      |
 | lr:events:ID           | stream | front end, then worker  | while it runs, then EVENT_LOG_TTL_SECONDS          |
 | lr:idempotency:DIGEST  | hash   | front end               | IDEMPOTENCY_TTL_SECONDS                            |
+| lr:rate:NAME           | zset   | front end               | a minute from its last request                     |
 | lr:reply:ID            | list   | worker                  | a minute                                           |
 | lr:queue:MODEL         | zset   | front end (arq's queue) | two days after its last job came                   |
 | lr:lane:MODEL:OWNER    | zset   | front end               | as its queue: jobs nobody has claimed              |
@@ -94,6 +95,11 @@ def reply(request_id: str) -> str:
 def idempotency(owner: str, key: str) -> str:
     """Which response a client's idempotency key stands for; the key itself is the client's and may be anything."""
     return f"lr:idempotency:{hashlib.sha256(f'{owner}:{key}'.encode()).hexdigest()}"
+
+
+def rate(name: str) -> str:
+    """The requests an API key's name has made in the last minute: their ids by time."""
+    return f"lr:rate:{name}"
 
 
 def queue(model: str) -> str:

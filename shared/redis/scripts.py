@@ -56,6 +56,7 @@ WORKERS: Final = _script("workers")
 CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
 START: Final = _script("start")
+RATE: Final = _script("rate")
 CHECKPOINT: Final = _script("checkpoint")
 CONVERSATION_CREATE: Final = _script("_conversation", "conversation_create")
 CONVERSATION_UPDATE: Final = _script("_conversation", "conversation_update")
@@ -66,6 +67,7 @@ CONVERSATION_PAGE: Final = _script("conversation_page")
 CONVERSATION_ITEMS: Final = _script("_conversation", "conversation_items")
 ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
+    RATE,
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
     *(OVERDUE, EXPIRE),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),

@@ -25,8 +25,8 @@ from workers.dialects.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from workers.dialects.history import Messages
-    from workers.dialects.probe import Traits
     from workers.grammar.builder import GrammarBuilder
+    from workers.probe import Traits
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
 END, RETURN, CALL = "<|end|>", "<|return|>", "<|call|>"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from llguidance import LLMatcher
 
-from shared.grammar import LIMITS
+from shared.grammar import LIMITS, loosened
 from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, McpChoice, ToolChoice
 from workers.dialects.base import Dialect, Opening
 from workers.dialects.toolbox import OfferedTool, Toolbox
@@ -44,10 +44,15 @@ def demand(
     parallel: bool = True,
     max_calls: int | None = None,
     format: Mapping[str, Any] | None = None,
+    strict: bool = True,
 ) -> Demand:
-    """What `tools`, `tool_choice` and `text.format` add up to. `format`: a JSON schema; `{}` is any JSON object."""
+    """What `tools`, `tool_choice` and `text.format` add up to. `format`: a JSON schema; `{}` is any JSON object.
+
+    What is not `strict`, the format or a tool, is kept as far as possible. To find out how far may take some time.
+    """
     if format is not None:
-        format = format or {"type": "object"}
+        format = (format if strict else loosened(format)) or {"type": "object"}
+    tools = tools.holdable() if tools.loose else tools
     if choice == "none":
         return Demand(Toolbox(), format=format)
     must_call = choice == "required"

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 from redis.asyncio import Redis
 
+from shared.redis import keys
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster, NotStopped
 from tests.chaos.faults import REDIS_FAULTS, Fault, Faults
@@ -118,7 +119,7 @@ async def _quiet(cluster: Cluster) -> None:
         left = []
         async for key in redis.scan_iter():
             name = key.decode()
-            forever = await redis.ttl(key) == -1 and name != "lr:workers"
+            forever = await redis.ttl(key) == -1 and name not in (keys.WORKERS, keys.MODELS)
             if forever or name.startswith(("lr:queue:", "arq:in-progress:", "arq:job:", "arq:retry:")):
                 left.append(name)
         if not left:

@@ -12,5 +12,7 @@ if ARGV[3] == '1' then
 else
   redis.call('RPUSH', KEYS[5], ARGV[2])
   redis.call('EXPIRE', KEYS[5], 60)
+  -- whoever gives a job back lives: this try took no worker down
+  if tonumber(redis.call('GET', KEYS[4]) or '0') > 0 then redis.call('DECR', KEYS[4]) end
 end
 return 1

@@ -56,8 +56,9 @@ class Visits:
 
     async def learn(self) -> None:
         """Asks everything once, before the first fault."""
-        for name, body in recipes.ALL.items():
-            self.undisturbed[name] = answer_of(await self._client.call("POST", "/v1/responses", Story(name), body))
+        asked = [self._client.call("POST", "/v1/responses", Story(name), body) for name, body in recipes.ALL.items()]
+        found = await asyncio.gather(*asked)
+        self.undisturbed = {name: answer_of(response) for name, response in zip(recipes.ALL, found, strict=True)}
         previous = None
         for number in range(len(recipes.TURNS)):
             body = recipes.turn(number, previous_response_id=previous)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
-from shared.redis.event_log import Entry, Progress
+from shared.redis.event_log import Entry, LogCut, Progress
+from shared.redis.outage import patiently
 from shared.schema.content import text_of
 from shared.schema.items import Message
 from shared.sealing import REASONING, Sealer
@@ -37,7 +38,7 @@ from workers.grammar.builder import GrammarError
 from workers.grammar.constraint import OutputConstraint
 from workers.lease import Leases
 from workers.models import LoadedModel, Models
-from workers.outbox import Outbox, Stream
+from workers.outbox import EventsLost, Outbox, Stream
 from workers.prompt import Prompt
 from workers.reader import Counts, Reader
 from workers.summarise import SUMMARY_SENTENCES, summarise
@@ -46,7 +47,11 @@ from workers.template import TemplateError
 log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
+FLUSH_SECONDS = 3.0  # what a stopped worker could not send by then is generated again by the next one
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
+
+
+TORN = "The state store lost a part of this response that cannot be restored."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,8 @@ class Job:
             seal=_reasoning_seal(services, context),
             summarise=_summariser(context.generation.summary),
         )
-        self._stream = Stream(services.outbox, context.response.id, token, len(log), self._abort)
+        limit = services.settings.outbox_events
+        self._stream = Stream(services.outbox, context.response.id, token, log, limit, self._abort)
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
@@ -97,11 +103,16 @@ class Job:
             if self._aborted is None:  # this worker stops: another one goes on
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
-                await self._stream.flush()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FLUSH_SECONDS):
+                        await self._stream.flush()
                 raise
             if self._aborted == queue.LOST:
                 raise LeaseLost from None
-            self._emitter.cancel(self._counts.usage())
+            if self._aborted == queue.TORN:
+                self._emitter.fail("server_error", TORN, self._counts.usage())
+            else:
+                self._emitter.cancel(self._counts.usage())
         except TimeoutError:
             seconds = self._services.settings.job_timeout_seconds
             self._emitter.fail("server_error", f"The response took longer than {seconds:g} s.", self._counts.usage())
@@ -140,7 +151,7 @@ class Job:
                 self._emitter.in_progress()
             self._stream.send(self._emitter.take())
             if queued:
-                await records.start(self._services.redis, self._response, self._token)
+                await patiently(lambda: records.start(self._services.redis, self._response, self._token), "start")
             async with self._signs_of_life(), self._services.models.use(self._context.generation.model) as model:
                 finish = await self._answer(model, await self._write_prompt(model))
         usage = self._counts.usage()
@@ -250,6 +261,7 @@ class Job:
             if send and (events := self._emitter.take()):
                 self._stream.send(events, Progress(unsent, counts.cached))
                 unsent = []
+                await self._stream.room()
             finish = chunk.finish or finish
         reader.finish()
         return finish
@@ -262,21 +274,36 @@ class Job:
     async def _finish(self) -> None:
         await self._stream.drain()
         first, rest = self._stream.take_rest()
+        events = [*rest, *self._emitter.take()]
+        torn = self._aborted == queue.TORN
+        while True:
+            try:
+                finished = await patiently(partial(self._end, first, events, torn), "finish")
+                break
+            except LogCut as cut:
+                try:
+                    self._stream.rewind(cut.length)
+                    await self._stream.flush()
+                except EventsLost:
+                    torn = True  # whoever follows has seen what is lost, and gets the end
+        if not finished:
+            raise LeaseLost
+
+    async def _end(self, first: int, events: Sequence[bytes], torn: bool) -> bool:
         response, settings = self._response, self._services.settings
-        finished = await event_log.finish(
+        return await event_log.finish(
             self._services.redis,
             response,
             self._context.generation.model,
             self._token,
             first,
-            [*rest, *self._emitter.take()],
+            events,
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS,
             turn=in_order(self._context.input, response.output),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
+            torn=torn,
         )
-        if not finished:
-            raise LeaseLost
 
 
 async def run_response(services: Services, response_id: str, job_try: int) -> None:

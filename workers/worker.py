@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
-from arq.worker import Worker, func
-from redis.exceptions import ConnectionError, TimeoutError
+from arq.worker import Retry, Worker, func
+from redis.exceptions import RedisError
 
 from shared.redis import queue
+from shared.redis.outage import outage
 from workers.generate import LeaseLost
 from workers.lease import Leases
 
@@ -20,6 +22,9 @@ log = structlog.get_logger()
 
 TRIES = 1000  # for arq: `workers.generate` counts the tries of a response and ends it itself
 EXTRA_SECONDS = 60  # arq's time limit is only the net behind our own
+SETTLE_SECONDS = 1.0  # after an outage: whoever still runs a job renews its lease in this time
+
+_token: ContextVar[str] = ContextVar("token")  # of the lease under which this run of a job was begun
 
 
 class QueueWorker(Worker):
@@ -70,14 +75,21 @@ class QueueWorker(Worker):
     async def main(self) -> None:
         """Takes jobs until it is cancelled."""
         self.ctx["redis"] = self._redis
+        away = False
         while True:
             self._woken.clear()
             try:
+                if away:  # leases have lapsed meanwhile: those who hold them come first
+                    await self._redis.ping()
+                    away = False
+                    await asyncio.sleep(SETTLE_SECONDS)
                 await self._poll_iteration()
-            except (ConnectionError, TimeoutError) as error:
-                log.warning("redis_unreachable", error=str(error))
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self.poll_delay_s)
+            except (RedisError, OSError) as error:
+                log.warning("no_jobs_taken", outage=outage(error), error=str(error))
+                away = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.poll_delay_s):
+                    await self._woken.wait()
 
     async def drain(self, seconds: float) -> None:
         """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue."""
@@ -96,15 +108,27 @@ class QueueWorker(Worker):
         wanted = self.max_jobs - self.running
         for claim in await queue.claim(self._redis, self.model, token, wanted, self._leases.milliseconds):
             self._leases.add(claim.job_id, token)
-            task = asyncio.create_task(self.run_job(claim.job_id, claim.score))
+            task = asyncio.create_task(self._run(claim, token, self.tasks.get(claim.job_id)))
             task.add_done_callback(lambda _: self.wake())
             self.tasks[claim.job_id] = task
+
+    async def _run(self, claim: queue.Claim, token: str, before: asyncio.Task[Any] | None) -> None:
+        """Runs a job under a lease, when `before` has ended: our own earlier run of it, which has lost its lease."""
+        _token.set(token)
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            if self.allow_pick_jobs:
+                await self.run_job(claim.job_id, claim.score)
+            else:
+                await self._release(claim.job_id, done=False)
+        finally:
+            self._leases.remove(claim.job_id, token)
 
     def _reap(self) -> None:
         for job_id, task in list(self.tasks.items()):
             if task.done():
                 del self.tasks[job_id]
-                self._leases.remove(job_id)
                 if not task.cancelled() and (error := task.exception()):
                     log.error("job_broke", job_id=job_id, error=repr(error))
 
@@ -116,7 +140,12 @@ class QueueWorker(Worker):
         await self._release(job_id, done=True)
 
     async def _release(self, job_id: str, *, done: bool) -> None:
-        await queue.release(self._redis, self.model, job_id, self._leases.token(job_id), done=done)
+        token = _token.get()
+        await self._leases.give_up(job_id, token)
+        try:
+            await queue.release(self._redis, self.model, job_id, token, done=done)
+        except RedisError as error:  # the lease lapses by itself; a response that has ended took its job with it
+            log.warning("job_not_released", job_id=job_id, outage=outage(error), error=str(error))
 
     @staticmethod
     def _adapt(function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
@@ -125,5 +154,10 @@ class QueueWorker(Worker):
                 await function(*arguments, job_try=ctx["job_try"])
             except LeaseLost:
                 log.warning("lease_lost", job_id=ctx["job_id"])
+            except RedisError as error:
+                if outage(error) is None:
+                    raise
+                log.warning("job_given_back", job_id=ctx["job_id"], error=str(error))
+                raise Retry from error
 
         return run

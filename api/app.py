@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import structlog
 import uvloop
 from aiohttp import web
+from redis.exceptions import RedisError
 
-from api.context import CREATION, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
+from api.chores import Chores
+from api.context import CHORES, CREATION, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
 from api.creation import Creation
 from api.fleet import Fleet
@@ -18,7 +21,10 @@ from api.streams import Streams
 from shared.logs import configure_logs
 from shared.redis import scripts
 from shared.redis.connection import connect
+from shared.redis.outage import outage
 from shared.settings import Settings
+
+log = structlog.get_logger()
 
 
 def run(settings: Settings) -> None:
@@ -52,10 +58,17 @@ def create_app(settings: Settings) -> web.Application:
 
 async def _connect(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
-    redis = app[REDIS] = connect(settings.redis_url)
-    await scripts.load(redis)
-    relay = app[RELAY] = Relay(redis, settings.follower_buffer_events)
+    timeout = settings.redis_timeout_seconds
+    redis = app[REDIS] = connect(settings.redis_url, timeout)
+    try:
+        await scripts.load(redis)
+    except RedisError as error:  # it may come later; until then requests get a 503
+        if outage(error) is None:
+            raise
+        log.warning(outage(error), error=str(error))
+    relay = app[RELAY] = Relay(connect(settings.redis_url, None, retry=False), settings.follower_buffer_events, timeout)
     fleet = app[FLEET] = Fleet(redis, settings.default_model)
+    chores = app[CHORES] = Chores()
     app[STREAMS] = Streams(redis, relay, settings)
     app[CREATION] = Creation(redis, fleet, settings)
     await relay.start()
@@ -63,4 +76,5 @@ async def _connect(app: web.Application) -> AsyncIterator[None]:
     yield
     await fleet.close()
     await relay.close()
+    await chores.close()
     await redis.aclose(close_connection_pool=True)

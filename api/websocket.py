@@ -18,9 +18,9 @@ from redis.exceptions import RedisError
 
 from api.calls import open_calls
 from api.cancellation import cancel
+from api.chores import Chores
 from api.creation import Chain, Creation
-from api.errors import ApiError, server_error, unavailable
-from api.finishing import to_its_end
+from api.errors import ApiError, server_error, without_redis
 from api.follower import ResponseGone
 from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
 from api.sse import Wire
@@ -67,6 +67,7 @@ class Connection:
         redis: Redis,
         creation: Creation,
         streams: Streams,
+        chores: Chores,
         settings: Settings,
         owner: str,
     ) -> None:
@@ -75,6 +76,7 @@ class Connection:
         self._redis = redis
         self._creation = creation
         self._streams = streams
+        self._chores = chores
         self._settings = settings
         self._owner = owner
         self._memory = Memory(settings.max_body_bytes)
@@ -154,7 +156,7 @@ class Connection:
                 await self._refuse(frame, error)
             except RedisError as error:
                 log.error("redis_failed", path="websocket", error=str(error))
-                await self._refuse(frame, unavailable("The state store does not answer.", code="redis_unreachable"))
+                await self._refuse(frame, without_redis(error))
             except Exception:
                 log.exception("frame_failed")
                 await self._refuse(frame, server_error("The server met an unexpected error."))
@@ -183,11 +185,11 @@ class Connection:
         except ResponseGone:
             raise server_error(f"The response '{response.id}' was deleted before its end.") from None
         except BaseException:
-            await to_its_end(cancel(self._redis, self._settings, response.id, self._owner))
+            await self._chores.do(lambda: cancel(self._redis, self._settings, response.id, self._owner), "cancel")
             raise
         finally:
             if not response.store:
-                await to_its_end(records.forget(self._redis, response.id))
+                await self._chores.do(lambda: records.forget(self._redis, response.id), "forget")
 
     async def _remember(self, response_id: str) -> None:
         parent = await records.read_parent(self._redis, response_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from api.context import CREATION, REDIS, SETTINGS, SOCKETS, STREAMS
+from api.context import CHORES, CREATION, REDIS, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
 from api.errors import ApiError, shown, unavailable
 from api.routes.responses import OWNER
@@ -29,7 +29,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         raise ApiError(405, message, code="method_not_allowed", headers={"Allow": "POST"})
     await socket.prepare(request)
     app = request.app
-    connection = Connection(socket, wire, app[REDIS], app[CREATION], app[STREAMS], settings, OWNER)
+    connection = Connection(socket, wire, app[REDIS], app[CREATION], app[STREAMS], app[CHORES], settings, OWNER)
     app[SOCKETS].add(connection)
     try:
         await connection.serve()

@@ -76,6 +76,7 @@ async def patiently(call: Callable[[], Awaitable[T]], what: str) -> T:
             kind = outage(error)
             if kind is None:
                 raise
-            log.warning(kind, waiting=what, error=str(error))
+            if pause == RETRY_SECONDS:
+                log.warning(kind, waiting=what, error=str(error))
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_RETRY_SECONDS)

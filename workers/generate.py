@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -63,11 +63,16 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    served_elsewhere: Callable[[str], Awaitable[bool]]  # told of a model that could not be loaded here
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
 
 
 class LeaseLost(Exception):
     """Another worker has this job now: nothing more may be written."""
+
+
+class NotHere(Exception):
+    """This worker cannot load the model, and another one serves it: the job is theirs."""
 
 
 class Job:
@@ -95,7 +100,7 @@ class Job:
         services.leases.on_abort(context.response.id, self._abort)
 
     async def run(self) -> None:
-        """Runs to the terminal event. Raises LeaseLost; when cancelled from outside, writes nothing more."""
+        """Runs to the terminal event. Raises LeaseLost, NotHere; when cancelled from outside, writes nothing more."""
         self._task = asyncio.create_task(self._generate())
         try:
             await self._task
@@ -126,7 +131,12 @@ class Job:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
         except PictureRefused as error:
             self._emitter.fail("invalid_prompt", f"The model cannot be shown this conversation: {error}.")
-        except (ModelLoadError, EngineFailed) as error:
+        except ModelLoadError as error:
+            if await self._services.served_elsewhere(self._context.generation.model):
+                await self._stream.flush()
+                raise NotHere from None
+            self._emitter.fail("server_error", f"The model cannot be loaded: {error.reason}", self._counts.usage())
+        except EngineFailed as error:
             log.error("generation_failed", response_id=self._response.id, error=str(error))
             self._emitter.fail("server_error", f"The model could not answer: {error}", self._counts.usage())
         except Exception:

@@ -72,7 +72,9 @@ class WorkerProcess:
         self._outbox = Outbox(self._redis)
         self.models = Models(models, settings, loader)
         sealer = sealer_of(settings.encryption_key)
-        self._services = Services(self._redis, settings, self.models, self._outbox, self._leases, sealer)
+        self._services = Services(
+            self._redis, settings, self.models, self._outbox, self._leases, self._served_elsewhere, sealer
+        )
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
@@ -86,13 +88,13 @@ class WorkerProcess:
             try:
                 async with self.models.use(self._preload):
                     pass
-            except ModelLoadError as error:
-                log.error("model_broken", model=self._preload, error=str(error))
+            except ModelLoadError:
+                pass  # it has been logged, and the card says so
         self._outbox.start()
         self._leases.start()
         await patiently(self.announce, "start")
         self._listener = asyncio.create_task(self._listen())
-        loops = [self._heartbeat(), *(worker.main() for worker in self._workers.values())]
+        loops = [self._heartbeat(), self._mend(), *(worker.main() for worker in self._workers.values())]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         log.info("worker_ready", worker=self.id, models=list(self._workers))
 
@@ -151,6 +153,32 @@ class WorkerProcess:
                 await self.announce()
             except RedisError as error:
                 log.warning("heartbeat_failed", outage=outage(error), error=str(error))
+
+    async def _mend(self) -> None:
+        """Tries broken models again, and says at once what came of it."""
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            try:
+                if await self.models.mend():
+                    await self.announce()
+                await self._look_around()
+            except RedisError as error:
+                log.warning("not_looked_around", outage=outage(error), error=str(error))
+
+    async def _look_around(self) -> None:
+        """Leaves the jobs of models that cannot be loaded here to the workers that have them."""
+        broken, elsewhere = self.models.broken, set[str]()
+        if broken:
+            others = (card for card in await registry.live_workers(self._redis) if card.id != self.id)
+            elsewhere = {model.id for card in others for model in card.models if model.state != "unavailable"}
+        for model, worker in self._workers.items():
+            worker.paused = model in broken and model in elsewhere
+
+    async def _served_elsewhere(self, model: str) -> bool:
+        """A model could not be loaded here: tells everybody; whether another worker serves it."""
+        await patiently(self.announce, "announce")
+        await patiently(self._look_around, "announce")
+        return self._workers[model].paused
 
     async def _listen(self) -> None:
         """Waits for wake-ups of all queues at once: each element wakes one worker, and polling is the safety net."""

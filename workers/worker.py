@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from shared.redis import queue
 from shared.redis.outage import outage
-from workers.generate import LeaseLost
+from workers.generate import LeaseLost, NotHere
 from workers.lease import Leases
 
 log = structlog.get_logger()
@@ -59,6 +59,7 @@ class QueueWorker(Worker):
         self._redis = redis
         self._leases = leases
         self._woken = asyncio.Event()
+        self.paused = False  # the model cannot be loaded here, and another worker has it
 
     @property
     def running(self) -> int:
@@ -66,7 +67,7 @@ class QueueWorker(Worker):
 
     @property
     def has_room(self) -> bool:
-        return self.allow_pick_jobs and self.running < self.max_jobs
+        return self.allow_pick_jobs and not self.paused and self.running < self.max_jobs
 
     def wake(self) -> None:
         """Looks for jobs now instead of at the next poll."""
@@ -154,6 +155,9 @@ class QueueWorker(Worker):
                 await function(*arguments, job_try=ctx["job_try"])
             except LeaseLost:
                 log.warning("lease_lost", job_id=ctx["job_id"])
+            except NotHere:
+                log.warning("job_given_back", job_id=ctx["job_id"])
+                raise Retry from None
             except RedisError as error:
                 if outage(error) is None:
                     raise

@@ -185,4 +185,8 @@ class _Pool(_Parallel):
 
 
 class _SentinelPool(_Parallel, SentinelConnectionPool):
-    pass
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        if inuse_connections:  # at the end, not when the master has changed
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose(close_connection_pool=True)

@@ -16,6 +16,7 @@ from tests.stack import MODEL, Stack, test_settings
 from tests.waiting import until
 from tests.wire import check_stream, text_of
 from workers.engine.scripted import Script, ScriptedEngine
+from workers.outbox import Stream
 
 Make = Callable[..., Awaitable[Stack]]
 
@@ -163,7 +164,17 @@ async def test_lost_answers_repeat_nothing(make: Make, proxy: Proxy, direct: Red
     assert text_of(check_stream(await stream)) == "one two three"
 
 
-async def test_a_full_buffer_makes_the_generation_wait(make: Make, proxy: Proxy, direct: Redis) -> None:
+async def test_a_full_buffer_makes_the_generation_wait(
+    make: Make, proxy: Proxy, direct: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsent: list[int] = []
+    send = Stream.send
+
+    def watched(stream: Stream, *arguments: Any) -> None:
+        send(stream, *arguments)
+        unsent.append(len(stream._waiting) + len(stream._in_flight))
+
+    monkeypatch.setattr(Stream, "send", watched)
     stack = await make(outbox_events=10)
     gate = asyncio.Event()
     words = [f" {number}" for number in range(100)]
@@ -172,11 +183,11 @@ async def test_a_full_buffer_makes_the_generation_wait(make: Make, proxy: Proxy,
     proxy.cut()
     gate.set()
     await until(lambda: stack.engine.stats.generated_tokens == 101)
-    [outbox] = [worker._outbox for worker in stack.workers]
-    sending = next(iter(outbox._ready), None)
-    await until(lambda: sending is None or len(sending._waiting) + len(sending._in_flight) <= 10)
+    await until(lambda: max(unsent) >= 10)
+    assert await direct.xlen(keys.events(response_id)) == 5
     proxy.heal()
     assert text_of(check_stream(await stream)) == "0" + "".join(words)
+    assert max(unsent) == 10
 
 
 async def test_what_redis_forgot_is_sent_again(make: Make, direct: Redis) -> None:

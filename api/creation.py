@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis
 
+from api.approvals import check_approvals
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
 from api.errors import ApiError, unavailable
@@ -20,9 +21,11 @@ from api.items import ItemReader, require_sealer
 from api.limits import check_limits, check_nesting
 from api.media.reader import MediaReader, check_vision
 from api.references import resolve
+from api.remote import RemoteServers
 from api.tools import read_choice, read_format, read_tools
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
+from shared.mcp_server import Server, seal
 from shared.redis import counting, records
 from shared.redis.conversations import Opening
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
@@ -75,6 +78,7 @@ class Offer:
     tools: list[Tool]
     choice: ToolChoice
     format: TextFormat | None
+    servers: list[Server]  # those of the `mcp` tools, with their secrets
 
     @property
     def bound(self) -> int:
@@ -90,6 +94,7 @@ class Creation:
         self._fleet = fleet
         self._settings = settings
         self._media = MediaReader(settings)
+        self._remote = RemoteServers(settings)
         self.sealer = sealer_of(settings.encryption_key)
 
     async def draft(self, request: CreateResponse, owner: str, chain: Chain | None = None) -> Draft:
@@ -102,8 +107,9 @@ class Creation:
         card = await self._fleet.resolve(request.model)
         items = await self._items(given, owner, card)
         chain = chain or await self._ancestors(request, owner)
-        offer = self._offer(request)
+        offer = await self._offer(request)
         check_calls(items, chain.waiting)
+        await check_approvals(self._redis, items, chain.ids, chain.inherited, chain.opening, offer.tools)
         if not items and chain.empty and not (request.prewarm and request.instructions):
             raise ApiError(
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
@@ -114,7 +120,7 @@ class Creation:
         response = self._response(request, response_id, card, offer)
         record = Record(
             response=response,
-            generation=self._generation(request, card),
+            generation=self._generation(request, card, offer, owner),
             input=items,
             owner=owner,
             ancestors=chain.ids,
@@ -175,9 +181,12 @@ class Creation:
         waiting = open_calls(parent.output)
         return Chain([*parent.ancestors, parent_id], parent.context_bytes, waiting, parent.opening)
 
-    def _offer(self, request: CreateResponse) -> Offer:
-        tools = read_tools(request, refuse_hosted=self._settings.hosted_tools == "refuse")
-        return Offer(tools, read_choice(request, tools), read_format(request))
+    async def _offer(self, request: CreateResponse) -> Offer:
+        tools, servers = read_tools(request, self._remote, refuse_hosted=self._settings.hosted_tools == "refuse")
+        choice, form = read_choice(request, tools), read_format(request)
+        for where, server in servers.items():
+            await self._remote.check(server, where)
+        return Offer(tools, choice, form, list(servers.values()))
 
     def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
         check_limits(request, self._settings)
@@ -205,7 +214,7 @@ class Creation:
         card = await self._fleet.resolve(request.model)
         items = await self._items(given, owner, card)
         ancestors = await self._ancestors(request, owner)
-        offer = self._offer(request)
+        offer = await self._offer(request)
         return (await self._measure(request, items, ancestors, card, owner, offer)).tokens
 
     async def _check_size(
@@ -259,7 +268,7 @@ class Creation:
             raise ApiError(400, f"The model refuses this input: {answer.error}", param="input", code="invalid_prompt")
         return answer
 
-    def _generation(self, request: CreateResponse, card: ModelCard) -> Generation:
+    def _generation(self, request: CreateResponse, card: ModelCard, offer: Offer, owner: str) -> Generation:
         include = request.include or []
         if ENCRYPTED_REASONING in include:
             require_sealer(self.sealer, f"include[{include.index(ENCRYPTED_REASONING)}]")
@@ -274,6 +283,7 @@ class Creation:
             summary=_summary(request),
             compact_threshold=self._compact_threshold(request),
             prewarm=request.prewarm,
+            mcp_servers=seal(offer.servers, self.sealer, owner) if offer.servers and self.sealer else None,
         )
 
     def _compact_threshold(self, request: CreateResponse) -> int | None:

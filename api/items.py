@@ -33,10 +33,19 @@ from shared.schema.items import (
     FunctionCallOutput,
     Item,
     ItemReference,
+    McpApprovalRequest,
+    McpApprovalRequestInput,
+    McpApprovalResponse,
+    McpApprovalResponseInput,
+    McpCall,
+    McpCallInput,
+    McpListTools,
+    McpListToolsInput,
     Message,
     Reasoning,
     ReasoningInput,
 )
+from shared.schema.mcp import McpToolExecutionError
 from shared.schema.request import CreateResponse
 from shared.sealing import COMPACTION, REASONING, SealBroken, Sealer
 
@@ -59,6 +68,10 @@ _compaction = msgspec.json.Decoder(CompactionInput)
 _call = msgspec.json.Decoder(FunctionCallInput)
 _custom_call = msgspec.json.Decoder(CustomToolCallInput)
 _output = msgspec.json.Decoder(CallOutputInput)
+_mcp_list = msgspec.json.Decoder(McpListToolsInput)
+_mcp_call = msgspec.json.Decoder(McpCallInput)
+_approval_request = msgspec.json.Decoder(McpApprovalRequestInput)
+_approval_response = msgspec.json.Decoder(McpApprovalResponseInput)
 _reference = msgspec.json.Decoder(ItemReference)
 
 
@@ -86,6 +99,10 @@ class ItemReader:
             "function_call_output": self._read_output,
             "custom_tool_call": self._read_custom_call,
             "custom_tool_call_output": self._read_custom_output,
+            "mcp_list_tools": self._read_mcp_list,
+            "mcp_call": self._read_mcp_call,
+            "mcp_approval_request": self._read_approval_request,
+            "mcp_approval_response": self._read_approval_response,
             "item_reference": self._read_reference,
         }
 
@@ -188,6 +205,40 @@ class ItemReader:
         item = _output.decode(raw)
         identifier = item.id or item_id("ctco", self._response_id, position)
         return CustomToolCallOutput(id=identifier, call_id=item.call_id, output=_as_sent(item.output))
+
+    def _read_mcp_list(self, raw: msgspec.Raw, where: str, position: int) -> McpListTools:
+        item = _mcp_list.decode(raw)
+        identifier = item.id or item_id("mcpl", self._response_id, position)
+        return McpListTools(id=identifier, server_label=item.server_label, tools=item.tools, error=item.error)
+
+    def _read_mcp_call(self, raw: msgspec.Raw, where: str, position: int) -> McpCall:
+        item = _mcp_call.decode(raw)
+        error = item.error
+        if isinstance(error, str):
+            error = McpToolExecutionError(content=[{"type": "text", "text": error}])
+        return McpCall(
+            id=item.id or item_id("mcp", self._response_id, position),
+            server_label=item.server_label,
+            name=item.name,
+            arguments=item.arguments,
+            approval_request_id=item.approval_request_id,
+            output=item.output,
+            error=error,
+            status=item.status or ("failed" if error else "completed"),
+        )
+
+    def _read_approval_request(self, raw: msgspec.Raw, where: str, position: int) -> McpApprovalRequest:
+        item = _approval_request.decode(raw)
+        return McpApprovalRequest(id=item.id, server_label=item.server_label, name=item.name, arguments=item.arguments)
+
+    def _read_approval_response(self, raw: msgspec.Raw, where: str, position: int) -> McpApprovalResponse:
+        item = _approval_response.decode(raw)
+        return McpApprovalResponse(
+            id=item.id or item_id("mcpa", self._response_id, position),
+            approval_request_id=item.approval_request_id,
+            approve=item.approve,
+            reason=item.reason,
+        )
 
     def _read_reference(self, raw: msgspec.Raw, where: str, position: int) -> ItemReference:
         return _reference.decode(raw)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
 from api.errors import ApiError, shown
+from api.remote import RemoteServers
 from api.validation import reading, refuse
 from shared.grammar import Unsupported, check_grammar, check_schema
+from shared.mcp_server import Server
 from shared.schema.request import CreateResponse, JsonSchemaFormat, TextFormat
 from shared.schema.tools import (
     AllowedTools,
@@ -19,6 +21,8 @@ from shared.schema.tools import (
     FunctionChoice,
     FunctionTool,
     GrammarFormat,
+    McpChoice,
+    McpTool,
     NamespaceTool,
     Tool,
     ToolChoice,
@@ -57,13 +61,30 @@ _typed = msgspec.json.Decoder(_Typed)
 _tool = msgspec.json.Decoder(Tool)
 
 
-def read_tools(request: CreateResponse, *, refuse_hosted: bool) -> list[Tool]:
+class Offered(NamedTuple):
+    """The tools of a request, and by their place the remote servers among them with their secrets."""
+
+    tools: list[Tool]
+    servers: dict[str, Server]
+
+
+def read_tools(request: CreateResponse, remote: RemoteServers, *, refuse_hosted: bool) -> Offered:
     """The tools of a request. Hosted ones are left out with a note in the log, or refused. Raises ApiError."""
     raw = request.tools or []
     if len(raw) > MAX_TOOLS:
         message = f"There are {len(raw)} tools, {MAX_TOOLS} are allowed."
         raise ApiError(400, message, param="tools", code="array_above_max_length")
-    tools = [tool for position, one in enumerate(raw) if (tool := _read(one, f"tools[{position}]", refuse_hosted))]
+    tools: list[Tool] = []
+    servers: dict[str, Server] = {}
+    for position, one in enumerate(raw):
+        where = f"tools[{position}]"
+        read = _read(one, where, remote, refuse_hosted)
+        if isinstance(read, tuple):
+            remote_tool, servers[where] = read
+            tools.append(remote_tool)
+        elif read:
+            tools.append(read)
+    _check_labels(servers)
     seen: set[tuple[str | None, str]] = set()
     for where, namespace, tool in _callable(tools):
         if (namespace, tool.name) in seen:
@@ -71,7 +92,7 @@ def read_tools(request: CreateResponse, *, refuse_hosted: bool) -> list[Tool]:
             raise ApiError(400, message, param=f"{where}.name", code="invalid_value")
         seen.add((namespace, tool.name))
         _check(tool, where)
-    return tools
+    return Offered(tools, servers)
 
 
 def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
@@ -82,20 +103,23 @@ def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
         choice: ToolChoice = _convert_choice(request.tool_choice)
     except msgspec.ValidationError as error:
         refuse(error, "tool_choice")
-    names = {tool.name for _, _, tool in _callable(tools)}
-    wanted: list[tuple[str, str]] = []
+    names = {("name", tool.name) for _, _, tool in _callable(tools)}
+    names |= {("server_label", tool.server_label) for tool in tools if isinstance(tool, McpTool)}
+    wanted: list[tuple[str, tuple[str, str]]] = []
     if isinstance(choice, FunctionChoice | CustomChoice):
-        wanted = [("tool_choice.name", choice.name)]
+        wanted = [("tool_choice", ("name", choice.name))]
+    elif isinstance(choice, McpChoice):
+        wanted = [("tool_choice", ("server_label", choice.server_label))]
     elif isinstance(choice, AllowedTools):
         wanted = [
-            (f"tool_choice.tools[{n}].name", str(tool.get("name")))
+            (f"tool_choice.tools[{n}]", (key, str(tool.get(key))))
             for n, tool in enumerate(choice.tools)
-            if tool.get("type") not in HOSTED
+            if (key := "server_label" if tool.get("type") == "mcp" else "name") and tool.get("type") not in HOSTED
         ]
-    for where, name in wanted:
-        if name not in names:
-            message = f"{where} is '{name}', which is none of the tools of this request."
-            raise ApiError(400, message, param=where, code="invalid_value")
+    for where, (key, name) in wanted:
+        if (key, name) not in names:
+            message = f"{where}.{key} is '{shown(name)}', which is none of the tools of this request."
+            raise ApiError(400, message, param=f"{where}.{key}", code="invalid_value")
     if choice == "required" and not names:
         message = "`tool_choice` is 'required', but the request has no tools."
         raise ApiError(400, message, param="tool_choice", code="invalid_value")
@@ -114,17 +138,18 @@ def read_format(request: CreateResponse) -> TextFormat | None:
     return chosen
 
 
-def _read(raw: msgspec.Raw, where: str, refuse_hosted: bool) -> Tool | None:
+def _read(
+    raw: msgspec.Raw, where: str, remote: RemoteServers, refuse_hosted: bool
+) -> Tool | tuple[McpTool, Server] | None:
     with reading(raw, where):
         kind = _typed.decode(raw).type
         if kind in ("function", "custom", "namespace"):
             tool: Tool = _tool.decode(raw)
             return tool
-    if kind == "mcp":
-        message = f"{where}: remote MCP servers are not supported by this server yet."
-        raise ApiError(400, message, param=where, code="unsupported_tool")
+        if kind == "mcp":
+            return remote.read(raw, where)
     if kind not in HOSTED:
-        message = f"{where}.type is '{shown(kind)}', expected 'function', 'custom' or 'namespace'."
+        message = f"{where}.type is '{shown(kind)}', expected 'function', 'custom', 'namespace' or 'mcp'."
         raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
     if refuse_hosted:
         message = f"{where}: '{kind}' is a tool that OpenAI hosts; it does not exist here."
@@ -136,11 +161,23 @@ def _read(raw: msgspec.Raw, where: str, refuse_hosted: bool) -> Tool | None:
 def _callable(tools: list[Tool]) -> Iterator[tuple[str, str | None, FunctionTool | CustomTool]]:
     """Every tool that can be called, with its place and its namespace."""
     for position, tool in enumerate(tools):
+        if isinstance(tool, McpTool):
+            continue  # only its server knows what it offers
         if not isinstance(tool, NamespaceTool):
             yield f"tools[{position}]", None, tool
             continue
         for number, inner in enumerate(tool.tools):
             yield f"tools[{position}].tools[{number}]", tool.name, inner
+
+
+def _check_labels(servers: dict[str, Server]) -> None:
+    """A label means one server."""
+    labels: set[str] = set()
+    for where, server in servers.items():
+        if server.label in labels:
+            message = f"{where}: there is another MCP server with the label '{server.label}'."
+            raise ApiError(400, message, param=f"{where}.server_label", code="invalid_value")
+        labels.add(server.label)
 
 
 def _check(tool: FunctionTool | CustomTool, where: str) -> None:
@@ -161,7 +198,7 @@ def _convert_choice(value: Any) -> ToolChoice:
         if value not in ("auto", "none", "required"):
             raise msgspec.ValidationError(f"Invalid enum value '{value}'")
         return value  # type: ignore[return-value]
-    choice: FunctionChoice | CustomChoice | AllowedTools = msgspec.convert(
-        value, FunctionChoice | CustomChoice | AllowedTools
+    choice: FunctionChoice | CustomChoice | McpChoice | AllowedTools = msgspec.convert(
+        value, FunctionChoice | CustomChoice | McpChoice | AllowedTools
     )
     return choice

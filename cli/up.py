@@ -26,6 +26,11 @@ from shared.settings import Settings
     type=click.Path(path_type=Path, file_okay=False),
     help="Where conversations and logs are kept.  [default: data/ in a checkout, else ~/.local/share/llamarelay]",
 )
+@click.option(
+    "--allow-mcp/--no-allow-mcp",
+    default=None,
+    help="Let requests use remote MCP servers.  [ALLOW_REMOTE_MCP, else off]",
+)
 @click.option("--redis-url", help="A Redis to use instead of the embedded one.  [REDIS_URL]")
 def up(
     host: str,
@@ -33,6 +38,7 @@ def up(
     workers: int,
     models: tuple[str, ...],
     data_dir: Path | None,
+    allow_mcp: bool | None,
     redis_url: str | None,
 ) -> None:
     """Start Redis, the web process and the workers on this machine.
@@ -45,7 +51,9 @@ def up(
     from cli.stack import Stack
 
     named_redis = redis_url or os.environ.get("REDIS_URL")
-    settings = _with_models(settings_with(host=host, port=port, redis_url=named_redis), models)
+    settings = _with_models(
+        settings_with(host=host, port=port, redis_url=named_redis, allow_remote_mcp=allow_mcp), models
+    )
     if reason := port_in_use(settings.host, settings.port):
         raise click.ClickException(
             f"cannot listen on {settings.host} port {settings.port}: {reason.lower()}; choose another with --port"

@@ -12,7 +12,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -47,15 +47,24 @@ class AddressRefused(ValueError):
     """A URL that must not be fetched. The message is for the client: it tells nothing that was looked up."""
 
 
+class HostNotFound(AddressRefused):
+    """Its host has no address now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A URL that may be fetched, from these addresses only."""
 
-    url: str  # without fragment, the host in lower case
+    url: str = field(repr=False)  # without fragment, the host in lower case; its path and query may be secret
     scheme: str
     host: str  # a name or an address; no brackets
     port: int
     addresses: tuple[Address, ...]
+
+    @property
+    def has_name(self) -> bool:
+        """Whether the host is a name and no address."""
+        return ":" not in self.host and not self.host.replace(".", "").isdigit()
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -74,34 +83,57 @@ class AddressGuard:
 
     async def check(self, url: str) -> Destination:
         """Where `url` leads. Raises AddressRefused."""
-        scheme, host, port, rest = _read(url)
-        literal = _literal(host)
-        if literal is not None:
-            addresses = [literal]
-        else:
-            try:
-                addresses = [ip_address(text) for text in await self._resolve(host, port)]
-            except (OSError, UnicodeError, ValueError):
-                raise AddressRefused(f"the host '{host}' cannot be found") from None
-        if not addresses:
-            raise AddressRefused(f"the host '{host}' cannot be found")
-        if not all(map(self.allows, addresses)):
-            raise AddressRefused(f"the host '{host}' is not at a public address")
-        name = f"[{host}]" if isinstance(literal, IPv6Address) else host
-        at = "" if port == PORTS[scheme] else f":{port}"
-        unique = tuple(dict.fromkeys(addresses))
-        return Destination(f"{scheme}://{name}{at}{rest}", scheme, host, port, unique)
+        destination = await destination_of(url, self._resolve)
+        if not all(map(self.allows, destination.addresses)):
+            raise AddressRefused(f"the host '{destination.host}' is not at a public address")
+        return destination
 
     def allows(self, address: Address) -> bool:
         """Whether an address may be connected to."""
-        if isinstance(address, IPv6Address):
-            if address.scope_id is not None:
-                return False
-            if address.ipv4_mapped is not None:
-                return self.allows(address.ipv4_mapped)
-            if address in _NAT64:
-                return self.allows(IPv4Address(int(address) & 0xFFFFFFFF))
-        return any(address in network for network in self._allowed) or _is_public(address)
+        reached = reached_address(address)
+        if reached is None:
+            return False
+        return any(reached in network for network in self._allowed) or is_public(reached)
+
+
+async def destination_of(url: str, resolve: Resolve) -> Destination:
+    """Where `url` leads, whether or not that may be reached; a name is resolved once. Raises AddressRefused for a URL
+    that two readers could understand differently, and for a name that is not found."""
+    scheme, host, port, rest = _read(url)
+    literal = _literal(host)
+    if literal is not None:
+        addresses = [literal]
+    else:
+        try:
+            addresses = [ip_address(text) for text in await resolve(host, port)]
+        except (OSError, UnicodeError, ValueError):
+            raise HostNotFound(f"the host '{host}' cannot be found") from None
+    if not addresses:
+        raise HostNotFound(f"the host '{host}' cannot be found")
+    name = f"[{host}]" if isinstance(literal, IPv6Address) else host
+    at = "" if port == PORTS[scheme] else f":{port}"
+    unique = tuple(dict.fromkeys(addresses))
+    return Destination(f"{scheme}://{name}{at}{rest}", scheme, host, port, unique)
+
+
+def reached_address(address: Address) -> Address | None:
+    """The address that is reached in the end: the IPv4 address within a mapped or NAT64 one. None for an address with
+    a zone, which says which of this machine's networks is meant."""
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            return None
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address, as `reached_address` gives it, is anybody's to reach."""
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_4)
+    return address in _PUBLIC_6 and not any(address in network for network in _NOT_PUBLIC_6)
 
 
 def _read(url: str) -> tuple[str, str, int, str]:
@@ -133,9 +165,3 @@ def _literal(host: str) -> Address | None:
         return ip_address(host)
     except ValueError:
         raise AddressRefused("its host is neither a name nor an address in its usual form") from None
-
-
-def _is_public(address: Address) -> bool:
-    if isinstance(address, IPv4Address):
-        return not any(address in network for network in _NOT_PUBLIC_4)
-    return address in _PUBLIC_6 and not any(address in network for network in _NOT_PUBLIC_6)

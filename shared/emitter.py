@@ -23,16 +23,23 @@ from shared.schema.items import (
     CustomToolCall,
     FunctionCall,
     ItemStatus,
+    McpApprovalRequest,
+    McpCall,
+    McpListTools,
     Message,
     OutputItem,
     Phase,
     Reasoning,
 )
+from shared.schema.mcp import McpCallError, McpListToolsTool
 from shared.schema.response import IncompleteDetails, Response, ResponseError, Status, Usage
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(events.AnyEvent).decode
 OBFUSCATED_LENGTH = 16  # deltas are padded to a multiple of this, so that their size tells little
+
+
+_SILENT = (Reasoning, McpListTools, McpCall)  # what is no answer
 
 
 class EmitterError(RuntimeError):
@@ -72,6 +79,7 @@ class Emitter:
         self._summarise = summarise
         self._pending: list[bytes] = []
         self._open: _Open | None = None
+        self._waiting: dict[str, int] = {}  # items that wait for a remote server, with their place in the output
         self._ended = False
 
     @classmethod
@@ -93,6 +101,8 @@ class Emitter:
             match _decode(encoded):
                 case events.OutputItemAdded(item=item):
                     emitter._open = _Open(item)
+                    if isinstance(item, McpListTools):
+                        emitter._set_aside()
                 case events.TextDelta(delta=delta, logprobs=logprobs) if emitter._open:
                     emitter._open.text.append(delta)
                     emitter._open.logprobs += logprobs
@@ -100,8 +110,14 @@ class Emitter:
                     events.ReasoningTextDelta(delta=delta)
                     | events.ArgumentsDelta(delta=delta)
                     | events.CustomInputDelta(delta=delta)
+                    | events.McpArgumentsDelta(delta=delta)
                 ) if emitter._open:
                     emitter._open.text.append(delta)
+                case events.McpArgumentsDone(arguments=arguments) if emitter._open:
+                    emitter._open.item.arguments = arguments  # type: ignore[union-attr]
+                    emitter._set_aside()
+                case events.OutputItemDone(item=item) if item.id in emitter._waiting:
+                    response.output[emitter._waiting.pop(item.id)] = item
                 case events.OutputItemDone(item=item):
                     emitter._open = None
                     response.output.append(item)
@@ -112,6 +128,17 @@ class Emitter:
     @property
     def has_output(self) -> bool:
         return self._open is not None or bool(self.response.output)
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the next event."""
+        return self._sequence
+
+    @property
+    def waiting(self) -> list[McpListTools | McpCall]:
+        """What waits for a remote server, in the order of the output."""
+        waiting = (self.response.output[position] for position in sorted(self._waiting.values()))
+        return [item for item in waiting if isinstance(item, McpListTools | McpCall)]
 
     def take(self) -> list[bytes]:
         taken, self._pending = self._pending, []
@@ -222,6 +249,83 @@ class Emitter:
         where = {"item_id": self._new_id("cmp"), "output_index": self._index}
         self._emit(events.Compacting, **where)
 
+    # remote MCP servers: their items wait for them while others begin
+
+    def open_mcp_list(self, server_label: str, given_id: str | None = None) -> str:
+        """Begins the list of a server's tools, which then waits for `mcp_listed`; returns its id."""
+        self.close()
+        item = McpListTools(id=given_id or self._new_id("mcpl"), server_label=server_label, tools=[])
+        self._begin(item)
+        self._emit(events.McpListInProgress, item_id=item.id, output_index=self._index)
+        self._set_aside()
+        return item.id
+
+    def mcp_listed(self, item_id: str, tools: list[McpListToolsTool], error: str | None = None) -> None:
+        """Ends the list of a server's tools; with `error` they could not be listed."""
+        position = self._waiting.pop(item_id)
+        item = self.response.output[position]
+        assert isinstance(item, McpListTools)
+        item.tools, item.error = tools, error
+        self._emit(events.McpListFailed if error else events.McpListCompleted, item_id=item_id, output_index=position)
+        self._emit(events.OutputItemDone, output_index=position, item=item)
+
+    def open_mcp_call(
+        self, name: str, server_label: str, approval_request_id: str | None = None, given_id: str | None = None
+    ) -> None:
+        """Begins a call of a server's tool; the item before is complete. Closed, it waits for `mcp_called`."""
+        self.close()
+        item = McpCall(
+            id=given_id or self._new_id("mcp"),
+            server_label=server_label,
+            name=name,
+            arguments="",
+            approval_request_id=approval_request_id,
+            status="in_progress",
+        )
+        self._begin(item)
+        self._emit(events.McpCallInProgress, item_id=item.id, output_index=self._index)
+
+    def mcp_arguments(self, delta: str) -> None:
+        """Adds to the call that `open_mcp_call` has opened."""
+        current = self._current(McpCall)
+        if delta:
+            current.text.append(delta)
+            self._emit_delta(events.McpArgumentsDelta, delta, item_id=current.item.id, output_index=self._index)
+
+    def mcp_called(self, item_id: str, output: str | None = None, error: McpCallError | None = None) -> None:
+        """Ends a call with what came of it: an output or an error."""
+        position = self._waiting.pop(item_id)
+        item = self.response.output[position]
+        assert isinstance(item, McpCall)
+        item.output, item.error, item.status = output, error, "failed" if error else "completed"
+        self._emit(events.McpCallFailed if error else events.McpCallCompleted, item_id=item_id, output_index=position)
+        self._emit(events.OutputItemDone, output_index=position, item=item)
+
+    def mcp_approval_request(self, name: str, server_label: str, arguments: str, given_id: str | None = None) -> None:
+        """A whole request for approval; the item before is complete."""
+        self.close()
+        identifier = given_id or self._new_id("mcpr")
+        self._begin(McpApprovalRequest(id=identifier, server_label=server_label, name=name, arguments=arguments))
+        self.close()
+
+    def _set_aside(self) -> None:
+        """The open item waits for a remote server; others may begin."""
+        assert self._open
+        self._waiting[self._open.item.id] = self._index
+        self.response.output.append(self._open.item)
+        self._open = None
+
+    def _abandon(self) -> None:
+        """Ends what still waits for a remote server: its answer will not be heard."""
+        for item in self.waiting:
+            if isinstance(item, McpCall):
+                item.status = "incomplete"
+            else:
+                item.error = "The response ended before the server had answered."
+            self._emit(events.OutputItemDone, output_index=self._waiting.pop(item.id), item=item)
+
+    # the end of an item
+
     def close(self, status: ItemStatus = "completed", encrypted_content: str | UnsetType | None = UNSET) -> None:
         """Ends the open item, if there is one. `encrypted_content` is a reasoning item's, where it is known already."""
         current = self._open
@@ -252,6 +356,14 @@ class Emitter:
             case CustomToolCall() as item:
                 self._emit(events.CustomInputDone, item_id=item.id, output_index=self._index, input=text)
                 item.input = text
+            case McpCall() as item:
+                self._emit(events.McpArgumentsDone, item_id=item.id, output_index=self._index, arguments=text)
+                item.arguments = text
+                if status == "completed":
+                    self._open = current
+                    self._set_aside()
+                    return
+                item.status = status
         self._emit(events.OutputItemDone, output_index=self._index, item=current.item)
         self.response.output.append(current.item)
 
@@ -275,7 +387,7 @@ class Emitter:
     def complete(self, usage: Usage | None, *, silent: bool = False) -> None:
         """Ends well. A model that said nothing at all has given an empty message, unless it was to be silent."""
         self.close()
-        if not silent and all(isinstance(item, Reasoning) for item in self.response.output):
+        if not silent and all(isinstance(item, _SILENT) for item in self.response.output):
             self.open_message()
             self.close()
         self.response.completed_at = int(time.time())
@@ -325,6 +437,7 @@ class Emitter:
         return self._open
 
     def _end(self, status: Status, usage: Usage | None, event: type[events.ResponseEvent]) -> None:
+        self._abandon()
         self.response.status = status
         self.response.usage = usage
         self._emit(event, response=self.response)

@@ -9,7 +9,17 @@ from __future__ import annotations
 import msgspec
 
 from shared.emitter import Emitter
-from shared.schema.items import Compaction, CustomToolCall, FunctionCall, Message, OutputItem, Reasoning
+from shared.schema.items import (
+    Compaction,
+    CustomToolCall,
+    FunctionCall,
+    McpApprovalRequest,
+    McpCall,
+    McpListTools,
+    Message,
+    OutputItem,
+    Reasoning,
+)
 from shared.schema.response import Response
 
 _decoder = msgspec.json.Decoder(Response)
@@ -61,3 +71,14 @@ def _tell(emitter: Emitter, item: OutputItem) -> None:
             emitter.open_custom_call(item.name, item.call_id, item.id, item.namespace)
             emitter.custom_input(item.input)
             emitter.close()
+        case McpListTools():
+            emitter.open_mcp_list(item.server_label, item.id)
+            emitter.mcp_listed(item.id, item.tools, item.error)
+        case McpCall():
+            emitter.open_mcp_call(item.name, item.server_label, item.approval_request_id, item.id)
+            emitter.mcp_arguments(item.arguments)
+            emitter.close("incomplete" if item.status == "incomplete" else "completed")
+            if item.status != "incomplete":
+                emitter.mcp_called(item.id, item.output, item.error)
+        case McpApprovalRequest():
+            emitter.mcp_approval_request(item.name, item.server_label, item.arguments, item.id)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 VERSION = b"\x01"
 NONCE_BYTES = 12
-REASONING, COMPACTION = "reasoning", "compaction"  # purposes
+REASONING, COMPACTION, MCP_SERVERS = "reasoning", "compaction", "mcp servers"  # purposes
 
 
 class SealBroken(ValueError):

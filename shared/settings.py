@@ -65,6 +65,18 @@ class Settings:
     job_timeout_seconds: float = 3600.0
     drain_seconds: float = 20.0
 
+    # remote MCP servers
+    allow_remote_mcp: bool = False  # whether requests may have tools of remote MCP servers
+    mcp_allowed_hosts: tuple[str, ...] = ("public",)  # where they may be; `shared.mcp_hosts` says what can be listed
+    mcp_connect_seconds: float = 10.0  # to connect, protocol handshake included
+    mcp_list_seconds: float = 30.0  # to list all tools
+    mcp_call_seconds: float = 300.0  # for one call
+    mcp_max_result_bytes: int = 1024 * 1024  # of one call's result, as text
+    mcp_max_tools: int = 256  # that one server may list
+    mcp_max_calls: int = 32  # of one response
+    mcp_calls_per_minute: int = 0  # to one host from one worker process, more wait; 0: any number
+    mcp_require_approval: str = "never"  # or always: where a request does not say
+
     # secrets
     encryption_key: str = ""  # seals reasoning and compacted context; the same everywhere; `up` makes its own
 

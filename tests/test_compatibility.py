@@ -160,7 +160,7 @@ def _is_event(kind: type) -> bool:
 
 @pytest.fixture
 async def server(make_stack: StackFactory) -> Stack:
-    return await make_stack(encryption_key="a secret of the deployment")
+    return await make_stack(encryption_key="a secret of the deployment", allow_remote_mcp=True)
 
 
 async def body_with(stack: Stack, row: Row) -> dict[str, Any]:
@@ -206,7 +206,9 @@ async def test_the_tool_is_treated_as_its_row_says(server: Stack, row: Row) -> N
     tool = {"type": row.name}
     if row.status == "honoured":
         function = {"type": "function", "name": "f"}
+        nobody = {"server_label": "none", "server_url": "http://192.0.2.1.invalid/mcp"}  # no such host
         tool |= {"name": "n", **({"tools": [function]} if row.name == "namespace" else {})}
+        tool |= nobody if row.name == "mcp" else {}
     status, answer = await server.post(input="Hi", tools=[tool])
     if row.status == "refused":
         assert (status, answer["error"]["param"]) == (400, "tools[0]")

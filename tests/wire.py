@@ -15,7 +15,7 @@ _openai_event: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 _openai_response: TypeAdapter[Response] = TypeAdapter(Response)
 
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
-OPENAI_ONLY = ("response.compaction.compacting", "response.custom_tool_call_input.")
+OPENAI_ONLY = ("response.compaction.compacting", "response.custom_tool_call_input.", "response.mcp_")
 RENAMED = {
     "response.reasoning_text.delta": "response.reasoning.delta",
     "response.reasoning_text.done": "response.reasoning.done",
@@ -83,38 +83,50 @@ def check_response(response: Event) -> None:
 
 
 def _beyond_open_responses(event: Event) -> bool:
-    """Whether an event holds what Open Responses knows no form for: custom and namespace tools and their calls."""
+    """Whether an event holds what Open Responses knows no form for: tools that are no functions, and their calls."""
     response = event.get("response", {})
     items = [*response.get("output", []), event.get("item", {})]
     kinds = {tool["type"] for tool in response.get("tools", [])} | {item.get("type") for item in items}
-    return bool(kinds & {"custom", "namespace", "custom_tool_call"} or any(item.get("namespace") for item in items))
+    unknown = {"custom", "namespace", "custom_tool_call", "mcp", *WAITING, "mcp_approval_request"}
+    return bool(kinds & unknown or any(item.get("namespace") for item in items))
+
+
+WAITING = ("mcp_list_tools", "mcp_call")  # items that others may follow before they are done
 
 
 def check_items(events: list[Event]) -> None:
     """Asserts the order within items, and that deltas, done events and the final output say the same."""
-    done: list[Event] = []
-    current: Event | None = None
+    done: dict[int, Event] = {}
+    begun: dict[int, Event] = {}
+    told: dict[int, list[str]] = {}
     text = ""
     for event in events:
         kind = event["type"].removeprefix("response.")
         if kind == "output_item.added":
-            assert current is None
-            assert event["output_index"] == len(done)
-            current, text = event["item"], ""
+            assert all(begun[index]["type"] in WAITING for index in begun.keys() - done.keys())
+            assert event["output_index"] == len(begun)
+            begun[event["output_index"]], text = event["item"], ""
+            told[event["output_index"]] = ["added"]
         elif kind == "output_item.done":
-            assert current is not None
-            assert event["output_index"] == len(done)
-            item = event["item"]
-            assert (item["id"], item["type"]) == (current["id"], current["type"])
-            assert _said(item) == text
-            done.append(item)
-            current = None
+            index, item = event["output_index"], event["item"]
+            assert index not in done
+            assert (item["id"], item["type"]) == (begun[index]["id"], begun[index]["type"])
+            if item["type"] in WAITING:
+                check_remote(item, [*told[index], "done"])
+            else:
+                assert index == len(begun) - 1
+                assert _said(item) == text
+            done[index] = item
         elif kind == "compaction.compacting":
-            assert current is None
+            assert begun.keys() == done.keys()
         elif "item_id" in event:
-            assert current is not None
-            assert event["item_id"] == current["id"]
-            assert event["output_index"] == len(done)
+            index = event["output_index"]
+            assert index not in done
+            assert event["item_id"] == begun[index]["id"]
+            if kind.startswith("mcp_"):
+                told[index].append(kind if not kind.endswith(".delta") else event["delta"])
+                continue
+            assert index == len(begun) - 1
             if "summary" in kind:
                 continue
             if kind.endswith(".delta"):
@@ -126,8 +138,23 @@ def check_items(events: list[Event]) -> None:
                 assert event.get("arguments", event.get("input")) == text
             elif kind == "content_part.done":
                 assert event["part"]["text"] == text
-    assert current is None
-    assert events[-1]["response"]["output"] == done
+    assert begun.keys() == done.keys()
+    assert events[-1]["response"]["output"] == [done[index] for index in range(len(done))]
+
+
+def check_remote(item: Event, told: list[str]) -> None:
+    """Asserts the events of a remote server's item: `told` holds their kinds, and the deltas themselves."""
+    kind = item["type"]
+    names = [name for name in told if name in ("added", "done") or name.startswith("mcp_")]
+    ended = {True: "failed", False: "completed"}[item.get("error") is not None]
+    cut = item.get("status") == "incomplete" or (kind == "mcp_list_tools" and f"mcp_list_tools.{ended}" not in names)
+    ending = [] if cut else [f"{kind}.{ended}"]
+    if kind == "mcp_list_tools":
+        assert told == ["added", "mcp_list_tools.in_progress", *ending, "done"], told
+        return
+    assert names == ["added", "mcp_call.in_progress", "mcp_call_arguments.done", *ending, "done"], told
+    assert "".join(delta for delta in told if delta not in names) == item["arguments"]
+    assert item["status"] == ("incomplete" if cut else ended)
 
 
 def text_of(response: Event) -> str:

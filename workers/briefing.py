@@ -34,17 +34,20 @@ class Briefing:
     """Writes the prompt of one response. A compaction that it makes on the way goes out as an item of the response."""
 
     def __init__(
-        self, prompter: Prompter, context_length: int, context: Context, tools: Toolbox, sealer: Sealer | None
+        self, prompter: Prompter, context_length: int, context: Context, tools: Toolbox | None, sealer: Sealer | None
     ) -> None:
+        """`tools`: those that the prompt offers."""
         self._prompter = prompter
         self._context_length = context_length
         self._context = context
-        self._tools = tools if context.response.tool_choice != "none" else None
+        self._tools = tools
         self._sealer = sealer
 
-    async def write(self, emitter: Emitter, tell: Callable[[], None], summarise: Summarise) -> Prompt:
-        """The prompt. `tell` is called when the emitter has something to tell. Raises TemplateError,
-        PictureRefused, ConversationGone.
+    async def write(
+        self, emitter: Emitter, tell: Callable[[], None], summarise: Summarise, said: Sequence[AnyItem] = ()
+    ) -> Prompt:
+        """The prompt, with what the response has `said` so far behind the conversation. `tell` is called when the
+        emitter has something to tell. Raises TemplateError, PictureRefused, ConversationGone.
         """
         if self._context.conversation_gone:
             raise ConversationGone
@@ -53,6 +56,7 @@ class Briefing:
         compactions = [item for item in context.response.output if isinstance(item, Compaction)]
         if compactions:  # a lost worker made it
             items = self._after(compactions[-1], items)
+        items = [*items, *(item for item in said if not isinstance(item, Compaction))]
         prompt = self._prompt(items)
         threshold = None if compactions else generation.compact_threshold
         if threshold is not None and len(prompt.tokens) > threshold:

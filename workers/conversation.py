@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from shared.redis.records import Turn
 from shared.schema.content import InputText
-from shared.schema.items import Compaction, FunctionCall, Item, Message, OutputItem
+from shared.schema.items import Compaction, FunctionCall, Item, McpCall, McpListTools, Message, OutputItem
+from shared.schema.mcp import McpListToolsTool
 from shared.sealing import COMPACTION, Sealer
 from shared.summary import SUMMARY_INTRODUCTION, SUMMARY_REQUEST
 from shared.turns import split_before_last_question
@@ -26,6 +27,11 @@ def conversation(ancestors: Iterable[Turn], new: Sequence[Item], sealer: Sealer 
         items += _turn_items(turn)
     items += new
     return [_readable(item, sealer, owner) for item in _after_last_compaction(items) if not _is_cut_call(item)]
+
+
+def listed_tools(items: Iterable[AnyItem]) -> dict[str, list[McpListToolsTool]]:
+    """The tools of each remote server whose list is among the items, by its label; the last list counts."""
+    return {item.server_label: item.tools for item in items if isinstance(item, McpListTools) and item.error is None}
 
 
 def write(
@@ -84,7 +90,9 @@ def _after_last_compaction(items: Sequence[AnyItem]) -> Sequence[AnyItem]:
 
 
 def _is_cut_call(item: AnyItem) -> bool:
-    """A call that was cut by the token limit: nobody answers it, and no template could show it."""
+    """A call that was cut short: nobody answers it, and no template could show it."""
+    if isinstance(item, McpCall):
+        return item.status not in ("completed", "failed")
     return isinstance(item, FunctionCall) and item.status == "incomplete"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from shared.redis import conversations, counting, records
-from workers.conversation import conversation, room_for_prompt, write
+from workers.conversation import conversation, listed_tools, room_for_prompt, write
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import ModelLoadError, PictureRefused
 from workers.generate import NotHere, Services
@@ -21,7 +21,7 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
         turns.insert(0, records.Turn(input=items_of_conversation, output=[]))
     try:
         items = conversation(turns, question.input, services.sealer, question.owner)
-        tools = Toolbox(question.tools) if question.tool_choice != "none" else None
+        tools = Toolbox(question.tools, listed_tools(items)) if question.tool_choice != "none" else None
         async with services.models.use(model) as loaded:
             length = loaded.engine.model.context_length
             room = room_for_prompt(length, question.max_output_tokens) if question.truncate else None

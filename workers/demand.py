@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.redis.records import Generation
+from shared.schema.items import McpCall
 from shared.schema.request import JsonObjectFormat, JsonSchemaFormat
 from shared.schema.response import Response
+from shared.schema.tools import AllowedTools, ToolChoice
 from shared.settings import Settings
 from workers.dialects.base import Opening
 from workers.dialects.toolbox import Toolbox
@@ -18,15 +20,31 @@ from workers.models import LoadedModel
 from workers.prompt import Prompt
 
 
-def demand_of(response: Response, tools: Toolbox) -> Demand:
-    """The request's tools, `tool_choice`, `parallel_tool_calls`, `max_tool_calls` and `text.format` in one."""
+def demand_of(response: Response, tools: Toolbox, settings: Settings) -> Demand:
+    """The request's tools, `tool_choice`, `parallel_tool_calls`, `max_tool_calls` and `text.format` in one.
+
+    What the choice demands is done when the response has a call; the calls it has count towards `max_tool_calls`.
+    """
+    made = sum(isinstance(item, McpCall) for item in response.output)
+    limits = [response.max_tool_calls, settings.mcp_max_calls if any(tool.server for tool in tools) else None]
+    left = min((limit - made for limit in limits if limit is not None), default=None)
     return demand(
         tools,
-        response.tool_choice,
+        calls_choice(response, left),
         parallel=response.parallel_tool_calls,
-        max_calls=response.max_tool_calls,
+        max_calls=left,
         format=_schema(response),
     )
+
+
+def calls_choice(response: Response, left: int | None) -> ToolChoice:
+    """How the model may choose a tool now, `left` calls before the limit."""
+    choice = response.tool_choice
+    if left is not None and left <= 0:
+        return "none"
+    if choice == "none" or not any(isinstance(item, McpCall) for item in response.output):
+        return choice
+    return AllowedTools(mode="auto", tools=choice.tools) if isinstance(choice, AllowedTools) else "auto"
 
 
 async def constraint_for(

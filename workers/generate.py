@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 from redis.asyncio import Redis
 
@@ -16,33 +16,33 @@ from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
 from shared.redis.event_log import Entry, LogCut, Progress
 from shared.redis.outage import patiently
-from shared.schema.content import text_of
-from shared.schema.items import Message
+from shared.redis.records import Checkpoint
+from shared.schema.items import CustomToolCall, FunctionCall, McpApprovalRequest, McpCall
+from shared.schema.tools import McpTool
 from shared.sealing import REASONING, Sealer
 from shared.settings import Settings
 from shared.turns import in_order
-from workers.briefing import SUMMARY_TOKENS, Briefing, ConversationGone
-from workers.demand import constraint_for, demand_of
+from workers.answer import NOTHING, Answer
+from workers.briefing import ConversationGone
+from workers.conversation import AnyItem, conversation
+from workers.counts import Counts
 from workers.dialects.toolbox import Toolbox
-from workers.engine.core import (
-    EngineFailed,
-    FinishReason,
-    GenerationRequest,
-    ModelLoadError,
-    PictureRefused,
-    PromptTooLong,
-    Sampling,
-)
-from workers.engine.generation import Generation
+from workers.engine.core import EngineFailed, FinishReason, ModelLoadError, PictureRefused, PromptTooLong
 from workers.grammar.builder import GrammarError
-from workers.grammar.constraint import OutputConstraint
 from workers.lease import Leases
-from workers.models import LoadedModel, Models
+from workers.models import Models
 from workers.outbox import EventsLost, Outbox, Stream
-from workers.prompt import Prompt
-from workers.reader import Counts, Reader
 from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.template import TemplateError
+from workers.tools_unavailable import ToolsUnavailable
+
+if TYPE_CHECKING:  # it loads the MCP SDK
+    from workers.remote import RemoteTools
+
+Connect = Callable[
+    [records.Context, Sequence[AnyItem], Emitter, Callable[[], None]], AbstractAsyncContextManager["RemoteTools"]
+]
+"""Opens the remote servers of a response: its context, the conversation, its emitter, what to call with its events."""
 
 log = structlog.get_logger()
 
@@ -65,6 +65,10 @@ class Services:
     leases: Leases
     served_elsewhere: Callable[[str], Awaitable[bool]]  # told of a model that could not be loaded here
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
+    connect: Connect | None = None  # to remote MCP servers; None where that is not allowed
+
+
+_FOR_THE_CLIENT = (FunctionCall, CustomToolCall, McpApprovalRequest)  # what the client has to answer
 
 
 class LeaseLost(Exception):
@@ -94,9 +98,11 @@ class Job:
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
-        self._counts = Counts()
-        self._tools = Toolbox(context.response.tools)
-        self._done = _progress(log)  # what a lost worker had generated
+        self._checkpoint = context.checkpoint
+        begun = self._checkpoint.events if self._checkpoint else 0
+        self._counts = Counts(*self._checkpoint.tokens) if self._checkpoint else Counts()
+        self._done = _progress(log[begun:])  # what a lost worker had generated of the generation that was running
+        self._answer = Answer(context, self._emitter, self._stream, self._counts, services.settings, services.sealer)
         services.leases.on_abort(context.response.id, self._abort)
 
     async def run(self) -> None:
@@ -121,6 +127,8 @@ class Job:
         except TimeoutError:
             seconds = self._services.settings.job_timeout_seconds
             self._emitter.fail("server_error", f"The response took longer than {seconds:g} s.", self._counts.usage())
+        except ToolsUnavailable as error:
+            self._emitter.fail("server_error", str(error), self._counts.usage())
         except PromptTooLong as error:
             self._emitter.fail("invalid_prompt", _too_long(error))
         except GrammarError as error:
@@ -159,11 +167,11 @@ class Job:
             queued = self._response.status == "queued"
             if not self._emitter.has_output:
                 self._emitter.in_progress()
-            self._stream.send(self._emitter.take())
+            self._tell()
             if queued:
                 await patiently(lambda: records.start(self._services.redis, self._response, self._token), "start")
-            async with self._signs_of_life(), self._services.models.use(self._context.generation.model) as model:
-                finish = await self._answer(model, await self._write_prompt(model))
+            async with self._signs_of_life():
+                finish = await self._rounds()
         usage = self._counts.usage()
         if self._context.generation.prewarm:
             self._emitter.complete(usage, silent=True)
@@ -174,15 +182,16 @@ class Job:
 
     @asynccontextmanager
     async def _signs_of_life(self) -> AsyncIterator[None]:
-        """Says `response.in_progress` again while a model loads or a long prompt is read: some clients and proxies take
-        silence for death, and comments for silence."""
+        """Says `response.in_progress` again while a model loads, a long prompt is read or a remote tool runs: some
+        clients and proxies take silence for death, and comments for silence."""
 
         async def repeat() -> None:
-            while not self._emitter.has_output:
+            while True:
+                last = self._emitter.next_sequence
                 await asyncio.sleep(self._services.settings.ping_seconds)
-                if not self._emitter.has_output:
+                if self._emitter.next_sequence == last:
                     self._emitter.in_progress()
-                    self._stream.send(self._emitter.take())
+                    self._tell()
 
         task = asyncio.create_task(repeat())
         try:
@@ -190,91 +199,63 @@ class Job:
         finally:
             task.cancel()
 
-    async def _write_prompt(self, model: LoadedModel) -> Prompt:
-        length = model.engine.model.context_length
-        briefing = Briefing(model.prompter, length, self._context, self._tools, self._services.sealer)
-        return await briefing.write(self._emitter, self._tell, partial(self._summarise, model))
+    async def _rounds(self) -> FinishReason:
+        """Generates, and where the model calls remote tools, calls them and generates on; returns how it ended."""
+        if not any(isinstance(tool, McpTool) for tool in self._response.tools):
+            return await self._round(Toolbox(self._response.tools))
+        context = self._context
+        items = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
+        async with self._connect(items) as remote:
+            await self._prepare(remote)
+            while True:
+                said = self._checkpoint.items if self._checkpoint else 0
+                finish = await self._round(Toolbox(self._response.tools, remote.listed), self._response.output[:said])
+                if finish == "length" or not remote.waiting:
+                    return finish
+                await self._call(remote, remote.waiting)
+                if any(isinstance(item, _FOR_THE_CLIENT) for item in self._response.output[said:]):
+                    return finish
+
+    async def _round(self, tools: Toolbox, said: Sequence[AnyItem] = ()) -> FinishReason:
+        done, self._done = self._done, NOTHING
+        async with self._services.models.use(self._context.generation.model) as model:
+            return await self._answer.generate(model, tools, said, done)
+
+    def _connect(self, items: Sequence[AnyItem]) -> AbstractAsyncContextManager[RemoteTools]:
+        if self._services.connect is None:
+            raise ToolsUnavailable("This worker may not use remote MCP servers: it lacks the setting ALLOW_REMOTE_MCP.")
+        return self._services.connect(self._context, items, self._emitter, self._tell)
+
+    async def _prepare(self, remote: RemoteTools) -> None:
+        """What comes before the first generation: the servers' tools, calls that were approved, and those that a lost
+        worker had begun."""
+        await remote.list_tools()
+        lost = self._checkpoint.started if self._checkpoint else []
+        remote.open_approved()
+        self._tell()
+        calls = [call for call in remote.waiting if call.approval_request_id or call.id in lost]
+        if calls:
+            await self._call(remote, calls, lost)
+
+    async def _call(self, remote: RemoteTools, calls: Sequence[McpCall], lost: Collection[str] = ()) -> None:
+        """Makes calls, noted before as ones that may have been made. The job takes no slot meanwhile."""
+        await self._stream.flush()
+        before = self._checkpoint
+        if before is None or not {call.id for call in calls} <= set(before.started):
+            self._checkpoint = Checkpoint(
+                events=self._emitter.next_sequence,
+                items=len(self._response.output),
+                tokens=self._counts.to_list(),
+                started=[call.id for call in calls],
+            )
+            note = partial(records.check_in, self._services.redis, self._response.id, self._token, self._checkpoint)
+            if not await patiently(note, "checkpoint"):
+                raise LeaseLost
+        with self._services.leases.aside(self._response.id):
+            await remote.call(calls, lost)
 
     def _tell(self) -> None:
         self._stream.send(self._emitter.take())
-
-    async def _summarise(self, model: LoadedModel, prompt: Prompt) -> str:
-        """The model's answer to `prompt`, without its reasoning, as one text; its tokens are counted."""
-        scratch = Emitter(msgspec.structs.replace(self._response, output=[]), 0)
-        parser = model.prompter.dialect.parser(prompt.text)
-        reader = Reader(model.engine, parser, scratch, self._counts)
-        request = GenerationRequest(
-            id=self._response.id,
-            tokens=prompt.tokens,
-            images=prompt.images,
-            sampling=self._sampling(),
-            max_tokens=SUMMARY_TOKENS,
-        )
-        await self._read_all(model.engine.generate(request), reader, prompt)
-        scratch.close()
-        messages = (item for item in scratch.response.output if isinstance(item, Message))
-        return "\n".join(text_of(part) for message in messages for part in message.content)
-
-    def _request(self, model: LoadedModel, prompt: Prompt, constraint: OutputConstraint | None) -> GenerationRequest:
-        done, limit = self._done.tokens, self._response.max_output_tokens
-        stops = (model.engine.tokenize(text) for text in model.prompter.dialect.stop_texts)
-        return GenerationRequest(
-            id=self._response.id,
-            tokens=[*prompt.tokens, *done],
-            images=prompt.images,
-            sampling=self._sampling(),
-            max_tokens=0 if self._context.generation.prewarm else None if limit is None else limit - len(done),
-            stop_tokens=frozenset(tokens[0] for tokens in stops if len(tokens) == 1),
-            constraint=constraint,
-            generated=len(done),
-        )
-
-    def _sampling(self) -> Sampling:
-        settings, response, generation = self._services.settings, self._response, self._context.generation
-        return Sampling(
-            temperature=response.temperature,
-            top_p=response.top_p,
-            top_k=settings.top_k,
-            min_p=settings.min_p,
-            seed=generation.seed,
-            top_logprobs=generation.logprobs,
-        )
-
-    async def _answer(self, model: LoadedModel, prompt: Prompt) -> FinishReason:
-        """Generates the answer, or the rest of it, passing every chunk on as events; returns how it ended."""
-        done = self._done.tokens
-        asked = demand_of(self._response, self._tools)
-        generation, settings = self._context.generation, self._services.settings
-        constraint = await constraint_for(model, asked, generation, settings, prompt, done)
-        parser = model.prompter.dialect.parser(prompt.text, asked.tools or None, sure=asked.needs_grammar)
-        reader = Reader(model.engine, parser, self._emitter, self._counts, self._tools)
-        reader.replay(done)
-        request = self._request(model, prompt, constraint)
-        if request.max_tokens == 0 and done:
-            self._counts.input += len(prompt.tokens)
-            return "length"
-        return await self._read_all(model.engine.generate(request), reader, prompt, send=True)
-
-    async def _read_all(
-        self, generation: Generation, reader: Reader, prompt: Prompt, *, send: bool = False
-    ) -> FinishReason:
-        counts, cached_before = self._counts, self._counts.cached
-        counts.input += len(prompt.tokens)
-        counts.cached += self._done.cached if send else 0
-        finish: FinishReason = "stop"
-        unsent: list[int] = []
-        async for chunk in generation:
-            if not (send and self._done.tokens):
-                counts.cached = cached_before + generation.cached_tokens
-            reader.read(chunk)
-            unsent += chunk.tokens
-            if send and (events := self._emitter.take()):
-                self._stream.send(events, Progress(unsent, counts.cached))
-                unsent = []
-                await self._stream.room()
-            finish = chunk.finish or finish
-        reader.finish()
-        return finish
 
     def _abort(self, outcome: int) -> None:
         if self._task and not self._task.done() and self._aborted is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 from redis.asyncio import Redis
@@ -25,6 +26,8 @@ class Leases:
         self._seconds = seconds
         self._tokens: dict[str, str] = {}
         self._aborts: dict[str, Callable[[int], None]] = {}
+        self._aside: set[str] = set()
+        self.on_room: Callable[[], None] = _nothing  # called when a job was set aside
         self._task: asyncio.Task[None] | None = None
         self._renewing = asyncio.Lock()
 
@@ -60,6 +63,19 @@ class Leases:
         async with self._renewing:
             pass
 
+    @contextmanager
+    def aside(self, job_id: str) -> Iterator[None]:
+        """While it waits for something outside, a job is held but takes no slot."""
+        self._aside.add(job_id)
+        self.on_room()
+        try:
+            yield
+        finally:
+            self._aside.discard(job_id)
+
+    def is_aside(self, job_id: str) -> bool:
+        return job_id in self._aside
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep())
 
@@ -85,3 +101,7 @@ class Leases:
         for job_id, outcome in outcomes.items():
             if outcome != queue.HELD and self._tokens.get(job_id) == tokens[job_id] and job_id in self._aborts:
                 self._aborts[job_id](outcome)
+
+
+def _nothing() -> None:
+    """Nobody waits for room."""

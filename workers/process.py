@@ -20,14 +20,16 @@ from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
 from shared.redis.outage import outage, patiently
 from shared.schema.ids import new_id
-from shared.sealing import sealer_of
+from shared.sealing import Sealer, sealer_of
 from shared.settings import Settings
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
-from workers.generate import Services, run_response
+from workers.generate import Connect, Services, run_response
 from workers.lease import Leases
+from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
+from workers.remote import connector
 from workers.worker import QueueWorker
 
 log = structlog.get_logger()
@@ -73,8 +75,16 @@ class WorkerProcess:
         self.models = Models(models, settings, loader)
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
-            self._redis, settings, self.models, self._outbox, self._leases, self._served_elsewhere, sealer
+            self._redis,
+            settings,
+            self.models,
+            self._outbox,
+            self._leases,
+            self._served_elsewhere,
+            sealer,
+            _connect(settings, sealer),
         )
+        self._leases.on_room = self._look_for_jobs
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
@@ -84,6 +94,8 @@ class WorkerProcess:
     async def start(self) -> None:
         """Waits for Redis, loads the default model if it is served here, and begins to take jobs."""
         await patiently(lambda: scripts.load(self._redis), "start")
+        if self._settings.allow_remote_mcp:
+            await load_sdk()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -140,6 +152,10 @@ class WorkerProcess:
             poll_seconds=settings.poll_seconds,
             job_timeout_seconds=settings.job_timeout_seconds,
         )
+
+    def _look_for_jobs(self) -> None:
+        for worker in self._workers.values():
+            worker.wake()
 
     async def announce(self) -> None:
         settings = self._settings
@@ -200,3 +216,9 @@ class WorkerProcess:
             self._workers[model].wake()
         else:
             await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))
+
+
+def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:
+    if not settings.allow_remote_mcp:
+        return None
+    return connector(settings, sealer)

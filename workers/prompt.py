@@ -17,6 +17,10 @@ from shared.schema.items import (
     FunctionCall,
     FunctionCallOutput,
     Item,
+    McpApprovalRequest,
+    McpApprovalResponse,
+    McpCall,
+    McpListTools,
     OutputItem,
     Reasoning,
 )
@@ -25,6 +29,7 @@ from workers.dialects.history import Messages, assistant, output
 from workers.dialects.probe import probe
 from workers.dialects.toolbox import INPUT, Toolbox
 from workers.engine.core import Engine, ImageCells
+from workers.outcomes import outcome, refusal
 from workers.pictures import Pictures
 from workers.template import ChatTemplate, TemplateError
 
@@ -89,8 +94,18 @@ def to_messages(
     messages: Messages = [{"role": "system", "content": instructions}] if instructions else []
     said = _Said()
     names: dict[str, str] = {}
+    asked: dict[str, McpApprovalRequest] = {}
     for item in items:
-        if isinstance(item, Reasoning):
+        if isinstance(item, McpListTools):
+            continue  # the template has its tools
+        if isinstance(item, McpApprovalRequest):
+            asked[item.id] = item
+        elif isinstance(item, McpApprovalResponse):
+            if not item.approve and (refused := asked.get(item.approval_request_id)):
+                messages += said.call(refused, tools, refusal(item.reason))
+        elif isinstance(item, McpCall):
+            messages += said.call(item, tools, outcome(item))
+        elif isinstance(item, Reasoning):
             if said.text or said.calls:
                 messages += said.take()
             said.reasoning += "".join(part.text for part in item.content or ())
@@ -122,6 +137,12 @@ class _Said:
     reasoning: str = ""
     text: list[str] = field(default_factory=list)
     calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def call(self, call: McpCall | McpApprovalRequest, tools: Toolbox, outcome: str) -> Messages:
+        """It with a remote call, and what came of that."""
+        name = tools.name_of(call.name, call.server_label, remote=True)
+        self.calls.append((call.id, name, _arguments(call.arguments)))
+        return [*self.take(), output(call.id, name, outcome)]
 
     def take(self) -> Messages:
         """It as one message; none where there is nothing but reasoning, which no template shows alone."""

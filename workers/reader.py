@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from shared.emitter import Emitter
 from shared.schema.ids import new_id
-from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
+from workers.counts import Counts
 from workers.dialects.base import Parser, Piece
-from workers.dialects.toolbox import Toolbox
+from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.engine.core import Chunk, Engine
 from workers.logprobs import LogprobTrail
-
-
-@dataclass(slots=True)
-class Counts:
-    """Tokens of one response, over all its generations."""
-
-    input: int = 0
-    cached: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-    def usage(self) -> Usage:
-        return Usage(
-            input_tokens=self.input,
-            input_tokens_details=InputTokensDetails(
-                cached_tokens=self.cached, cache_write_tokens=self.input - self.cached
-            ),
-            output_tokens=self.output,
-            output_tokens_details=OutputTokensDetails(reasoning_tokens=self.reasoning),
-            total_tokens=self.input + self.output,
-        )
 
 
 class Reader:
@@ -47,7 +25,8 @@ class Reader:
         self._emitter = emitter
         self._counts = counts
         self._tools = tools or Toolbox()
-        self._custom = False  # whether the call being read is one of a custom tool
+        self._tool: OfferedTool | None = None  # the one whose call is being read
+        self._withheld: list[str] = []  # arguments of a call that has to be approved first
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._trail = LogprobTrail(engine)
 
@@ -86,11 +65,12 @@ class Reader:
         return reasoning
 
     def _follow(self, pieces: Sequence[Piece]) -> None:
-        """Keeps track of what kind of call is open."""
+        """Keeps track of the call that is open."""
         for piece in pieces:
             if piece.kind == "call":
-                tool = self._tools.get(piece.text)
-                self._custom = tool is not None and tool.custom
+                self._begin_call(piece.text)
+            elif piece.kind == "arguments" and self._tool and self._tool.needs_approval:
+                self._withheld.append(piece.text)
 
     def _pass_on(self, piece: Piece) -> None:
         match piece.kind:
@@ -100,17 +80,42 @@ class Reader:
                 self._emitter.reasoning(piece.text)
             case "call":
                 self._open_call(piece.text)
-            case "arguments" if self._custom:
-                self._emitter.custom_input(piece.text)
             case "arguments":
-                self._emitter.arguments(piece.text)
+                self._pass_on_arguments(piece.text)
             case "call_end":
-                self._emitter.close()
+                self._end_call()
+
+    def _begin_call(self, name: str) -> None:
+        self._tool = self._tools.get(name)
+        self._withheld = []
 
     def _open_call(self, name: str) -> None:
         self._trail.forget()
-        tool = self._tools.get(name)
-        self._custom = tool is not None and tool.custom
-        client_name, namespace = (tool.tool.name, tool.namespace) if tool else (name, None)
-        begin = self._emitter.open_custom_call if self._custom else self._emitter.open_call
-        begin(client_name, new_id("call"), namespace=namespace)
+        self._begin_call(name)
+        match self._tool:
+            case None:
+                self._emitter.open_call(name, new_id("call"))
+            case OfferedTool(needs_approval=True):
+                pass  # it becomes a request when it is complete
+            case OfferedTool(server=str(label)) as tool:
+                self._emitter.open_mcp_call(tool.tool.name, label)
+            case tool:
+                begin = self._emitter.open_custom_call if tool.custom else self._emitter.open_call
+                begin(tool.tool.name, new_id("call"), namespace=tool.namespace)
+
+    def _pass_on_arguments(self, text: str) -> None:
+        match self._tool:
+            case OfferedTool(needs_approval=True):
+                self._withheld.append(text)
+            case OfferedTool(server=str()):
+                self._emitter.mcp_arguments(text)
+            case OfferedTool(custom=True):
+                self._emitter.custom_input(text)
+            case _:
+                self._emitter.arguments(text)
+
+    def _end_call(self) -> None:
+        tool = self._tool
+        if tool and tool.needs_approval and tool.server:
+            self._emitter.mcp_approval_request(tool.tool.name, tool.server, "".join(self._withheld))
+        self._emitter.close()

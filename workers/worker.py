@@ -67,7 +67,13 @@ class QueueWorker(Worker):
 
     @property
     def has_room(self) -> bool:
-        return self.allow_pick_jobs and not self.paused and self.running < self.max_jobs
+        return self.allow_pick_jobs and not self.paused and self._free > 0
+
+    @property
+    def _free(self) -> int:
+        """Slots for more jobs: one that waits for a remote tool takes none."""
+        aside = sum(map(self._leases.is_aside, self.tasks))
+        return self.max_jobs - len(self.tasks) + aside
 
     def wake(self) -> None:
         """Looks for jobs now instead of at the next poll."""
@@ -106,8 +112,7 @@ class QueueWorker(Worker):
         if not self.has_room:
             return
         token = self._leases.new_token()
-        wanted = self.max_jobs - self.running
-        for claim in await queue.claim(self._redis, self.model, token, wanted, self._leases.milliseconds):
+        for claim in await queue.claim(self._redis, self.model, token, self._free, self._leases.milliseconds):
             self._leases.add(claim.job_id, token)
             task = asyncio.create_task(self._run(claim, token, self.tasks.get(claim.job_id)))
             task.add_done_callback(lambda _: self.wake())

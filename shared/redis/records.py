@@ -28,6 +28,7 @@ class Generation(Struct, kw_only=True):
     summary: Literal["auto", "concise", "detailed"] | None = None  # of the reasoning
     compact_threshold: int | None = None  # tokens of prompt beyond which the conversation is summarised first
     prewarm: bool = False  # compute the prompt, generate nothing
+    mcp_servers: str | None = None  # remote servers with their secrets, sealed; see `shared.mcp_server`
 
 
 class Record(Struct, kw_only=True):
@@ -65,6 +66,15 @@ class Turn(Struct, kw_only=True):
     output: list[OutputItem]
 
 
+class Checkpoint(Struct, kw_only=True):
+    """Where a response stood when a generation had ended and remote tools were about to be called."""
+
+    events: int  # of the log, at this point; what follows belongs to the next generation
+    items: int  # of the output, which the next generation reads
+    tokens: list[int]  # input, cached, output, reasoning: of all generations so far
+    started: list[str]  # ids of calls that may have been made
+
+
 class Context(Struct, kw_only=True):
     """Everything a worker needs to run a response."""
 
@@ -75,6 +85,7 @@ class Context(Struct, kw_only=True):
     ancestors: list[Turn]  # oldest first; before them a turn with the conversation's items
     cancelled: bool
     conversation_gone: bool  # the conversation it begins with was deleted
+    checkpoint: Checkpoint | None = None  # the last one of a worker that was lost
 
 
 class _Output(Struct):
@@ -87,6 +98,7 @@ _items = msgspec.json.Decoder(list[Item])
 _output = msgspec.json.Decoder(_Output)
 _response = msgspec.json.Decoder(Response)
 _generation = msgspec.json.Decoder(Generation)
+_checkpoint = msgspec.json.Decoder(Checkpoint)
 
 
 class Idempotency(Struct, kw_only=True):
@@ -234,6 +246,7 @@ async def read_context(redis: Redis, response_id: str) -> Context | None:
         ancestors=[opening, *(_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True))],
         cancelled=b"cancel" in fields,
         conversation_gone=found[2] is None,
+        checkpoint=_checkpoint.decode(fields[b"checkpoint"]) if b"checkpoint" in fields else None,
     )
 
 
@@ -264,6 +277,13 @@ async def forget(redis: Redis, response_id: str) -> None:
 async def start(redis: Redis, response: Response, token: str) -> None:
     """Tells polling clients that a queued response runs now."""
     await scripts.START.call(redis, [keys.lease(response.id), keys.response(response.id)], [token, _encode(response)])
+
+
+async def check_in(redis: Redis, response_id: str, token: str, checkpoint: Checkpoint) -> bool:
+    """Notes how far a response is; False when the lease was lost."""
+    names = [keys.lease(response_id), keys.response(response_id), keys.job(response_id)]
+    noted: int = await scripts.CHECKPOINT.call(redis, names, [token, _encode(checkpoint)])
+    return noted == 1
 
 
 class Cancellation(NamedTuple):

@@ -150,6 +150,39 @@ class StreamError(Event, tag="error", kw_only=True):
     param: str | None = None
 
 
+class McpListInProgress(CallEvent, tag="response.mcp_list_tools.in_progress", kw_only=True):
+    pass
+
+
+class McpListCompleted(CallEvent, tag="response.mcp_list_tools.completed", kw_only=True):
+    pass
+
+
+class McpListFailed(CallEvent, tag="response.mcp_list_tools.failed", kw_only=True):
+    pass
+
+
+class McpCallInProgress(CallEvent, tag="response.mcp_call.in_progress", kw_only=True):
+    pass
+
+
+class McpArgumentsDelta(CallEvent, tag="response.mcp_call_arguments.delta", kw_only=True):
+    delta: str
+    obfuscation: str | UnsetType = UNSET
+
+
+class McpArgumentsDone(CallEvent, tag="response.mcp_call_arguments.done", kw_only=True):
+    arguments: str
+
+
+class McpCallCompleted(CallEvent, tag="response.mcp_call.completed", kw_only=True):
+    pass
+
+
+class McpCallFailed(CallEvent, tag="response.mcp_call.failed", kw_only=True):
+    pass
+
+
 AnyEvent = (
     Created
     | Queued
@@ -174,6 +207,14 @@ AnyEvent = (
     | CustomInputDelta
     | CustomInputDone
     | Compacting
+    | McpListInProgress
+    | McpListCompleted
+    | McpListFailed
+    | McpCallInProgress
+    | McpArgumentsDelta
+    | McpArgumentsDone
+    | McpCallCompleted
+    | McpCallFailed
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, field, json, structs
 
 from shared.schema.content import (
     InputImage,
@@ -16,6 +16,7 @@ from shared.schema.content import (
     as_sent,
     text_of,
 )
+from shared.schema.mcp import McpCallError, McpListToolsTool
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -92,6 +93,46 @@ class CompactionInput(Struct, kw_only=True):
     id: str | None = None
 
 
+class McpListTools(Struct, tag_field="type", tag="mcp_list_tools", kw_only=True):
+    """The tools of a remote MCP server that the model is offered, or why they could not be listed."""
+
+    id: str
+    server_label: str
+    tools: list[McpListToolsTool]
+    error: str | None = None
+
+
+class McpCall(Struct, tag_field="type", tag="mcp_call", kw_only=True):
+    """A call of a remote MCP server's tool, with what came of it."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+    approval_request_id: str | None = None
+    output: str | None = None
+    error: McpCallError | None = None
+    status: Literal["in_progress", "calling", "completed", "incomplete", "failed"] = "completed"
+
+
+class McpApprovalRequest(Struct, tag_field="type", tag="mcp_approval_request", kw_only=True):
+    """A call that waits for somebody's approval."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+
+
+class McpApprovalResponse(Struct, tag_field="type", tag="mcp_approval_response", kw_only=True):
+    """The answer to a request for approval."""
+
+    id: str
+    approval_request_id: str
+    approve: bool
+    reason: str | None = None
+
+
 CallId = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -128,6 +169,48 @@ class CallOutputInput(Struct, kw_only=True):
     status: ItemStatus | None = None
 
 
+class McpListToolsInput(Struct, kw_only=True):
+    """A list of tools sent back by a stateless client."""
+
+    type: Literal["mcp_list_tools"]
+    server_label: str
+    tools: list[McpListToolsTool]
+    id: str | None = None
+    error: str | None = None
+
+
+class McpCallInput(Struct, kw_only=True):
+    """A call sent back by a stateless client. Older SDKs know `error` as text."""
+
+    type: Literal["mcp_call"]
+    server_label: str
+    name: str
+    arguments: str
+    id: str | None = None
+    approval_request_id: str | None = None
+    output: str | None = None
+    error: McpCallError | str | None = None
+    status: Literal["in_progress", "calling", "completed", "incomplete", "failed"] | None = None
+
+
+class McpApprovalRequestInput(Struct, kw_only=True):
+    """A request for approval sent back by a stateless client; its answer names it by `id`."""
+
+    type: Literal["mcp_approval_request"]
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+
+
+class McpApprovalResponseInput(Struct, kw_only=True):
+    type: Literal["mcp_approval_response"]
+    approval_request_id: str
+    approve: bool
+    id: str | None = None
+    reason: str | None = None
+
+
 class ItemReference(Struct, kw_only=True):
     """Stands for an item of a stored response."""
 
@@ -137,8 +220,10 @@ class ItemReference(Struct, kw_only=True):
 
 Call = FunctionCall | CustomToolCall
 CallOutput = FunctionCallOutput | CustomToolCallOutput
-Item = Message | Reasoning | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput | Compaction
-OutputItem = Message | Reasoning | FunctionCall | CustomToolCall | Compaction
+OutputItem = (
+    Message | Reasoning | FunctionCall | CustomToolCall | Compaction | McpListTools | McpCall | McpApprovalRequest
+)
+Item = OutputItem | FunctionCallOutput | CustomToolCallOutput | McpApprovalResponse
 
 
 class EasyMessage(Struct, kw_only=True):
@@ -205,6 +290,14 @@ def _texts(item: Item) -> Iterable[str]:
             return (item.name, item.arguments)
         case CustomToolCall():
             return (item.name, item.input)
+        case McpCall():
+            return (item.name, item.arguments, item.output or "", str(item.error or ""))
+        case McpListTools():
+            return (json.encode(item.tools).decode(),)
+        case McpApprovalRequest():
+            return (item.name, item.arguments)
+        case McpApprovalResponse():
+            return (item.reason or "",)
         case Compaction():
             return (item.encrypted_content,)
         case FunctionCallOutput() | CustomToolCallOutput():

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from shared.schema.mcp import McpListToolsTool
+
 
 class FunctionTool(Struct, tag_field="type", tag="function", kw_only=True):
     """A function the client runs. `parameters` is a JSON schema; `strict` (the default) makes arguments valid by it."""
@@ -41,7 +43,49 @@ class NamespaceTool(Struct, tag_field="type", tag="namespace", kw_only=True):
     tools: list[FunctionTool | CustomTool]
 
 
-Tool = FunctionTool | CustomTool | NamespaceTool
+class McpToolFilter(Struct, kw_only=True):
+    """Tools of an MCP server: of these names, and read-only or not; what is not given does not count."""
+
+    tool_names: list[str] | None = None
+    read_only: bool | None = None
+
+    def matches(self, tool: McpListToolsTool) -> bool:
+        named = not self.tool_names or tool.name in self.tool_names
+        return named and (self.read_only is None or tool.hints("readOnlyHint") == self.read_only)
+
+
+class ApprovalFilter(Struct, kw_only=True):
+    """Which tools need an approval and which do not."""
+
+    always: McpToolFilter | None = None
+    never: McpToolFilter | None = None
+
+
+class McpTool(Struct, tag_field="type", tag="mcp", kw_only=True):
+    """The tools of a remote MCP server, as it is stored and shown: without a path, without secrets."""
+
+    server_label: str
+    server_url: str
+    server_description: str | None = None
+    allowed_tools: list[str] | McpToolFilter | None = None
+    require_approval: Literal["always", "never"] | ApprovalFilter
+    headers: None = None
+
+    def allows(self, tool: McpListToolsTool) -> bool:
+        """Whether the request lets the model see a tool; an empty list means all, as at OpenAI."""
+        if isinstance(self.allowed_tools, McpToolFilter):
+            return self.allowed_tools.matches(tool)
+        return not self.allowed_tools or tool.name in self.allowed_tools
+
+    def asks_for(self, tool: McpListToolsTool) -> bool:
+        """Whether a call of the tool needs an approval: also that of a tool which neither filter names."""
+        if isinstance(self.require_approval, str):
+            return self.require_approval == "always"
+        always, never = self.require_approval.always, self.require_approval.never
+        return bool(always and always.matches(tool)) or not (never and never.matches(tool))
+
+
+Tool = FunctionTool | CustomTool | NamespaceTool | McpTool
 
 
 class FunctionChoice(Struct, tag_field="type", tag="function", kw_only=True):
@@ -52,9 +96,16 @@ class CustomChoice(Struct, tag_field="type", tag="custom", kw_only=True):
     name: str
 
 
+class McpChoice(Struct, tag_field="type", tag="mcp", kw_only=True):
+    """A tool of a server, or any of them."""
+
+    server_label: str
+    name: str | None = None
+
+
 class AllowedTools(Struct, tag_field="type", tag="allowed_tools", kw_only=True):
     mode: Literal["auto", "required"]
     tools: list[dict[str, Any]]
 
 
-ToolChoice = Literal["auto", "none", "required"] | FunctionChoice | CustomChoice | AllowedTools
+ToolChoice = Literal["auto", "none", "required"] | FunctionChoice | CustomChoice | McpChoice | AllowedTools

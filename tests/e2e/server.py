@@ -84,9 +84,10 @@ class Process:
 class Up:
     """`llamarelay up` on a data folder; `start` after `stop` goes on with the same data."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
         self._folder = folder
         self._arguments = arguments
+        self._environ = environ
         self.port = free_port()
         self.process: Process | None = None
 
@@ -96,7 +97,7 @@ class Up:
 
     def start(self) -> Self:
         arguments = ("up", "--port", str(self.port), "--data-dir", str(self._folder / "data"), *self._arguments)
-        self.process = Process(*arguments, log=self._folder / "up.log")
+        self.process = Process(*arguments, log=self._folder / "up.log", environ=self._environ)
         self.process.wait_ready(self.url)
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from cli.embedded_redis import EmbeddedRedis, free_port, redis_server_binary
 from shared.redis import event_log, keys
 from shared.redis.connection import connect
 from shared.redis.outage import Outage, outage
-from tests.certificates import make_authority
+from tests.certificates import certificate
 from tests.conftest import StackFactory
 from tests.proxy import Proxy
 from tests.stack import Stack, test_settings
@@ -54,24 +55,32 @@ async def make_at() -> AsyncIterator[Callable[..., object]]:
         await stack.stop()
 
 
+def serving(folder: Path, host: str) -> tuple[str, ssl.SSLContext]:
+    """The file of an authority, and what a server called `host` serves TLS with."""
+    authority, leaf, key = certificate(folder, host)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf, key)
+    return authority, context
+
+
 async def test_tls_with_an_authority_of_ones_own(server: EmbeddedRedis, tmp_path: Path, make_at: StackFactory) -> None:
-    authority = make_authority(tmp_path)
+    authority, tls = serving(tmp_path, "localhost")
     assert server.port
-    async with Proxy(server.port, tls=authority.server) as proxy:
+    async with Proxy(server.port, tls=tls) as proxy:
         url = f"rediss://localhost:{proxy.port}/0"
         with pytest.raises(ConnectionError, match=r"self-signed|unable to get local issuer"):
             await connect(url).ping()
-        stack = await make_at(f"{url}?ssl_ca_certs={authority.ca}")
+        stack = await make_at(f"{url}?ssl_ca_certs={authority}")
         stack.engine.play(Script("over", " TLS"))
         assert text_of(check_stream(await stack.stream(input="Hi"))) == "over TLS"
         await stack.stop()
 
 
 async def test_a_certificate_of_another_host_is_refused_unless_told(server: EmbeddedRedis, tmp_path: Path) -> None:
-    authority = make_authority(tmp_path, name="redis.example.com")
+    authority, tls = serving(tmp_path, "redis.example.com")
     assert server.port
-    async with Proxy(server.port, tls=authority.server) as proxy:
-        url = f"rediss://127.0.0.1:{proxy.port}/0?ssl_ca_certs={authority.ca}"
+    async with Proxy(server.port, tls=tls) as proxy:
+        url = f"rediss://127.0.0.1:{proxy.port}/0?ssl_ca_certs={authority}"
         with pytest.raises(ConnectionError, match=r"IP address mismatch|certificate"):
             await connect(url).ping()
         for option in ("&ssl_check_hostname=false", "&ssl_cert_reqs=none"):

@@ -1,18 +1,21 @@
 """The tools of one request under the names the model sees, and the way back from those names.
 
 A namespace tool has no counterpart in chat templates: `create_issue` in the namespace `github` is offered as
-`github__create_issue`. Two underscores pass every template's syntax (TypeScript types, Python calls, XML names). Names
-are mapped back by table, never by splitting, so a name with underscores of its own stays unambiguous: where two would
-be equal, the later one gets one more underscore.
+`github__create_issue`. A remote server's tool keeps its name where no other has it. Two underscores pass every
+template's syntax (TypeScript types, Python calls, XML names). Names are mapped back by table, never by splitting, so a
+name with underscores of its own stays unambiguous: where two would be equal, the later one gets one more underscore.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, NamespaceTool, Tool
+from shared.grammar import Unsupported, check_schema
+from shared.schema.mcp import McpListToolsTool
+from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, McpTool, NamespaceTool, Tool
 
 SEPARATOR = "__"
 INPUT = "input"  # the one parameter under which templates know a custom tool
@@ -25,6 +28,8 @@ class OfferedTool:
     name: str
     tool: FunctionTool | CustomTool
     namespace: str | None = None
+    server: str | None = None  # the label of the remote server that runs it
+    needs_approval: bool = False
 
     @property
     def custom(self) -> bool:
@@ -64,18 +69,28 @@ class OfferedTool:
         return f"{described}\n\nThe input follows this {kind}:\n{grammar.definition}".lstrip("\n")
 
 
-class Toolbox:
-    """Every tool of a request. Iterates in the client's order."""
+Listed = Mapping[str, Sequence[McpListToolsTool]]
+"""The tools of remote servers by the servers' labels."""
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+
+class Toolbox:
+    """Every tool of a request, in the client's order, then those of remote servers as far as `listed` has them."""
+
+    def __init__(self, tools: Iterable[Tool] = (), listed: Listed | None = None) -> None:
         self._offered: dict[str, OfferedTool] = {}
         self._names: dict[tuple[str | None, str], str] = {}
+        remote: list[tuple[McpTool, McpListToolsTool]] = []
         for tool in tools:
             if isinstance(tool, NamespaceTool):
                 for inner in tool.tools:
                     self._add(inner, tool.name)
+            elif isinstance(tool, McpTool):
+                allowed = (one for one in (listed or {}).get(tool.server_label, ()) if tool.allows(one))
+                remote += [(tool, one) for one in allowed]
             else:
                 self._add(tool, None)
+        for server, one in remote:  # behind the client's own, whose names stay as they are
+            self._add_remote(server, one)
 
     def __iter__(self) -> Iterator[OfferedTool]:
         return iter(self._offered.values())
@@ -87,29 +102,56 @@ class Toolbox:
         """The tool the model means by `name`."""
         return self._offered.get(name)
 
-    def name_of(self, name: str, namespace: str | None) -> str:
-        """What the model calls the client's tool; also one of an earlier turn that is no longer offered."""
-        return self._names.get((namespace, name)) or _flat(name, namespace)
+    def name_of(self, name: str, namespace: str | None, *, remote: bool = False) -> str:
+        """What the model calls the client's tool, or a remote server's, whose label is then the namespace; also one of
+        an earlier turn that is no longer offered."""
+        known = self._names.get((_remote(namespace or "") if remote else namespace, name))
+        return known or (name if remote else _flat(name, namespace))
 
-    def only(self, names: Iterable[tuple[str | None, str]]) -> Toolbox:
-        """The part that a `tool_choice` leaves, each tool named by (namespace, name)."""
-        kept = Toolbox()
-        for key in names:
-            if (flat := self._names.get(key)) is not None:
-                kept._offered[flat] = self._offered[flat]
-                kept._names[key] = flat
-        return kept
+    def only(self, kept: Iterable[OfferedTool]) -> Toolbox:
+        """The part that a `tool_choice` leaves."""
+        names = {tool.name for tool in kept}
+        part = Toolbox()
+        part._offered = {name: tool for name, tool in self._offered.items() if name in names}
+        part._names = {key: name for key, name in self._names.items() if name in names}
+        return part
 
     def for_template(self) -> list[dict[str, Any]]:
         return [tool.for_template() for tool in self]
 
     def _add(self, tool: FunctionTool | CustomTool, namespace: str | None) -> None:
-        flat = _flat(tool.name, namespace)
-        while flat in self._offered:
-            flat += "_"
+        flat = self._free(_flat(tool.name, namespace))
         self._offered[flat] = OfferedTool(flat, tool, namespace)
         self._names[namespace, tool.name] = flat
+
+    def _add_remote(self, server: McpTool, listed: McpListToolsTool) -> None:
+        """Constrained by its schema like a function; by JSON alone where no grammar can be made of that."""
+        strict = True
+        try:
+            check_schema(listed.input_schema)
+        except Unsupported:
+            strict = False
+        described = "\n\n".join(text for text in (listed.description, server.server_description) if text)
+        tool = FunctionTool(name=listed.name, description=described, parameters=listed.input_schema, strict=strict)
+        label = server.server_label
+        written = _WRITABLE.sub("_", listed.name)
+        flat = self._free(written if written not in self._offered else _flat(written, label))
+        self._offered[flat] = OfferedTool(flat, tool, server=label, needs_approval=server.asks_for(listed))
+        self._names[_remote(label), listed.name] = flat
+
+    def _free(self, flat: str) -> str:
+        while flat in self._offered:
+            flat += "_"
+        return flat
+
+
+_WRITABLE = re.compile(r"[^A-Za-z0-9_-]")  # a server's names may hold what no call format can
 
 
 def _flat(name: str, namespace: str | None) -> str:
     return f"{namespace}{SEPARATOR}{name}" if namespace else name
+
+
+def _remote(label: str) -> str:
+    """A namespace that no client's can be: theirs hold no such character."""
+    return f"mcp:{label}"

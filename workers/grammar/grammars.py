@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from llguidance import LLMatcher
 
 from shared.grammar import LIMITS
-from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, ToolChoice
+from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, McpChoice, ToolChoice
 from workers.dialects.base import Dialect, Opening
-from workers.dialects.toolbox import Toolbox
+from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.grammar.builder import GrammarBuilder, GrammarError
 from workers.grammar.constraint import OutputConstraint, ThinkingBudget
 from workers.grammar.vocabulary import Vocabulary
@@ -50,17 +51,20 @@ def demand(
     if choice == "none":
         return Demand(Toolbox(), format=format)
     must_call = choice == "required"
-    if isinstance(choice, FunctionChoice | CustomChoice):
-        tools, must_call = tools.only(_named(tools, [choice.name])), True
+    if isinstance(choice, FunctionChoice | CustomChoice | McpChoice):
+        tools, must_call = tools.only(_chosen(tools, msgspec.to_builtins(choice))), True
     elif isinstance(choice, AllowedTools):
-        tools = tools.only(_named(tools, [str(tool.get("name")) for tool in choice.tools]))
+        tools = tools.only([tool for one in choice.tools for tool in _chosen(tools, one)])
         must_call = choice.mode == "required"
     return Demand(tools, must_call and bool(tools), parallel, max_calls, None if must_call and tools else format)
 
 
-def _named(tools: Toolbox, names: Sequence[str]) -> list[tuple[str | None, str]]:
-    """The tools that a choice names, by the client's name or by the flat one."""
-    return [(tool.namespace, tool.tool.name) for tool in tools if tool.name in names or tool.tool.name in names]
+def _chosen(tools: Toolbox, choice: Mapping[str, Any]) -> list[OfferedTool]:
+    """The tools that a choice names, by the client's name or the flat one; or a server's, or all of a server's."""
+    label, name = choice.get("server_label"), choice.get("name")
+    if choice.get("type") == "mcp":
+        return [tool for tool in tools if tool.server == label and name in (None, tool.tool.name)]
+    return [tool for tool in tools if tool.server is None and name in (tool.name, tool.tool.name)]
 
 
 class Grammars:

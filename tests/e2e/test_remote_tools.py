@@ -1,0 +1,150 @@
+"""Remote MCP as a user meets it: `llamarelay up --allow-mcp`, the demo model, a real server on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from agents import Agent, HostedMCPTool, ModelSettings, OpenAIResponsesModel, Runner, set_tracing_disabled
+from openai import AsyncOpenAI
+
+from tests.e2e.server import MODEL, Up
+from tests.e2e.test_announcement import curl
+from tests.mcp_servers import Running, documentation_server
+from tests.wire import check_response, check_stream, parse_sse, text_of
+
+QUESTION = "What is the first sentence of the tiktoken documentation?"
+SENTENCE = "tiktoken is a fast [BPE](https://en.wikipedia.org/wiki/Byte_pair_encoding) tokeniser for use with"
+FETCH = "fetch_tiktoken_documentation"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("up-mcp")
+    with Up(folder, "--allow-mcp", environ={"MCP_ALLOWED_HOSTS": "public,127.0.0.1"}) as server:
+        yield server
+
+
+@pytest.fixture
+async def docs() -> AsyncIterator[Running]:
+    async with documentation_server() as server:
+        yield server
+
+
+async def test_the_announcements_example(up: Up, docs: Running) -> None:
+    """Verbatim but for host, model and the server's address."""
+    body = f"""{{
+      "model": "{MODEL}",
+      "tools": [{{
+        "type": "mcp",
+        "server_label": "tiktoken",
+        "server_url": "{docs.url}",
+        "allowed_tools": ["{FETCH}"]
+      }}],
+      "input": "{QUESTION}"
+    }}"""
+    response = json.loads(await curl(f"{up.url}/v1/responses", body))
+    check_response(response)
+    listed, *_, call, message = [item for item in response["output"] if item["type"] != "reasoning"]
+    assert [tool["name"] for tool in listed["tools"]] == [FETCH]
+    assert (call["name"], call["status"], call["error"]) == (FETCH, "completed", None)
+    assert message["type"] == "message"
+    assert "tiktoken is a fast" in text_of(response)
+    assert docs.calls == [(FETCH, {})]
+
+
+async def test_it_streams_and_the_cache_is_used_again(up: Up, docs: Running) -> None:
+    body = {
+        "model": MODEL,
+        "stream": True,
+        "temperature": 0,
+        "tools": [{"type": "mcp", "server_label": "tiktoken", "server_url": docs.url, "allowed_tools": [FETCH]}],
+        "input": QUESTION,
+    }
+    final = check_stream(parse_sse(await curl(f"{up.url}/v1/responses", json.dumps(body))))
+    assert SENTENCE in text_of(final)
+    usage = final["usage"]
+    assert usage["input_tokens_details"]["cached_tokens"] > 0.3 * usage["input_tokens"]
+
+
+@pytest.fixture
+async def client(up: Up) -> AsyncIterator[AsyncOpenAI]:
+    async with up.async_sdk() as sdk:
+        yield sdk
+
+
+async def test_the_sdk_approves_a_call(client: AsyncOpenAI, docs: Running) -> None:
+    tool = {"type": "mcp", "server_label": "tiktoken", "server_url": docs.url, "allowed_tools": [FETCH]}
+    tool["require_approval"] = "always"
+    first = await client.responses.create(model=MODEL, input=QUESTION, tools=[tool], temperature=0)  # type: ignore[list-item]
+    request = next(item for item in first.output if item.type == "mcp_approval_request")
+    assert docs.calls == []
+    second = await client.responses.create(
+        model=MODEL,
+        previous_response_id=first.id,
+        input=[{"type": "mcp_approval_response", "approval_request_id": request.id, "approve": True}],
+        tools=[tool],  # type: ignore[list-item]
+        temperature=0,
+    )
+    call = second.output[0]
+    assert call.type == "mcp_call"
+    assert call.approval_request_id == request.id
+    assert SENTENCE in second.output_text
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_openai_agents_hosted_mcp_tool(client: AsyncOpenAI, docs: Running, streamed: bool) -> None:
+    set_tracing_disabled(True)
+    hosted = HostedMCPTool(
+        tool_config={
+            "type": "mcp",
+            "server_label": "tiktoken",
+            "server_url": docs.url,
+            "allowed_tools": [FETCH],
+            "require_approval": "never",
+        }
+    )
+    agent = Agent(
+        name="Reader",
+        model=OpenAIResponsesModel(MODEL, openai_client=client),
+        model_settings=ModelSettings(temperature=0),
+        tools=[hosted],
+    )
+    if streamed:
+        running = Runner.run_streamed(agent, QUESTION)
+        async for _ in running.stream_events():
+            pass
+        output = running.final_output
+    else:
+        output = (await Runner.run(agent, QUESTION)).final_output
+    assert SENTENCE in output
+    assert docs.calls == [(FETCH, {})]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "mcp", "server_label": "tiktoken", "name": "search_tiktoken_documentation"},
+        {
+            "type": "allowed_tools",
+            "mode": "required",
+            "tools": [{"type": "mcp", "server_label": "tiktoken", "name": "search_tiktoken_documentation"}],
+        },
+    ],
+)
+async def test_a_chosen_tool_is_called_whatever_is_asked(
+    client: AsyncOpenAI, docs: Running, choice: dict[str, object]
+) -> None:
+    response = await client.responses.create(
+        model=MODEL,
+        input="Hello",
+        tools=[{"type": "mcp", "server_label": "tiktoken", "server_url": docs.url}],
+        tool_choice=choice,  # type: ignore[arg-type]
+        temperature=0,
+        max_output_tokens=2000,
+    )
+    [call] = [item for item in response.output if item.type == "mcp_call"]
+    assert call.name == "search_tiktoken_documentation"
+    assert list(json.loads(call.arguments)) == ["query"]  # its schema demands it
+    assert response.output[-1].type == "message"

@@ -1,0 +1,89 @@
+"""Tools under the names that the model sees: those of remote servers beside the client's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.schema.mcp import McpListToolsTool
+from shared.schema.tools import (
+    AllowedTools,
+    ApprovalFilter,
+    FunctionChoice,
+    FunctionTool,
+    McpChoice,
+    McpTool,
+    McpToolFilter,
+)
+from workers.dialects.toolbox import Toolbox
+from workers.grammar.grammars import demand
+
+
+def server(label: str = "docs", **fields: Any) -> McpTool:
+    fields.setdefault("require_approval", "never")
+    return McpTool(server_label=label, server_url="https://example.com", **fields)
+
+
+def listed(name: str, **fields: Any) -> McpListToolsTool:
+    return McpListToolsTool(name=name, input_schema=fields.pop("input_schema", {"type": "object"}), **fields)
+
+
+def test_a_remote_tool_keeps_its_name_where_no_other_has_it() -> None:
+    tools = Toolbox(
+        [server("one"), FunctionTool(name="read"), server("two")],
+        {"one": [listed("read"), listed("list")], "two": [listed("list")]},
+    )
+    assert [(tool.name, tool.server) for tool in tools] == [
+        ("read", None),
+        ("one__read", "one"),
+        ("list", "one"),
+        ("two__list", "two"),
+    ]
+    assert tools.name_of("list", "two", remote=True) == "two__list"
+    assert tools.name_of("read", None) == "read"
+    assert tools.name_of("gone", "two", remote=True) == "gone"
+
+
+def test_a_name_that_no_call_format_can_hold_is_written_otherwise() -> None:
+    [tool] = Toolbox([server()], {"docs": [listed("files.read/all")]})
+    assert (tool.name, tool.tool.name) == ("files_read_all", "files.read/all")
+
+
+def test_a_schema_that_no_grammar_can_hold_means_any_json() -> None:
+    pattern = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)y"}}}
+    strict, free = Toolbox([server()], {"docs": [listed("a"), listed("b", input_schema=pattern)]})
+    assert isinstance(strict.tool, FunctionTool)
+    assert isinstance(free.tool, FunctionTool)
+    assert (strict.tool.strict, free.tool.strict) == (True, False)
+
+
+def test_the_servers_description_is_read_with_its_tools() -> None:
+    [tool] = Toolbox([server(server_description="Our wiki.")], {"docs": [listed("read", description="Reads.")]})
+    assert tool.for_template()["function"]["description"] == "Reads.\n\nOur wiki."
+
+
+def test_approvals_by_filter() -> None:
+    asks = ApprovalFilter(never=McpToolFilter(read_only=True), always=McpToolFilter(tool_names=["both"]))
+    tools = Toolbox(
+        [server(require_approval=asks)],
+        {
+            "docs": [
+                listed("look", annotations={"readOnlyHint": True}),
+                listed("both", annotations={"readOnlyHint": True}),
+                listed("change"),
+            ]
+        },
+    )
+    assert {tool.name: tool.needs_approval for tool in tools} == {"look": False, "both": True, "change": True}
+
+
+def test_a_choice_of_a_server_or_of_one_of_its_tools() -> None:
+    tools = Toolbox([server(), FunctionTool(name="read")], {"docs": [listed("read"), listed("list")]})
+
+    def chosen(choice: Any) -> list[str]:
+        return [tool.name for tool in demand(tools, choice).tools]
+
+    assert chosen(McpChoice(server_label="docs")) == ["docs__read", "list"]
+    assert chosen(McpChoice(server_label="docs", name="read")) == ["docs__read"]
+    assert chosen(FunctionChoice(name="read")) == ["read"]
+    both = [{"type": "function", "name": "read"}, {"type": "mcp", "server_label": "docs", "name": "list"}]
+    assert chosen(AllowedTools(mode="auto", tools=both)) == ["read", "list"]

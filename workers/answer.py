@@ -1,0 +1,162 @@
+"""One generation of a response: prompt -> constraint -> engine -> reader, every chunk on its way as events."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from shared.emitter import Emitter
+from shared.redis import records
+from shared.redis.event_log import Progress
+from shared.schema.content import text_of
+from shared.schema.items import Message
+from shared.sealing import Sealer
+from shared.settings import Settings
+from workers.briefing import SUMMARY_TOKENS, Briefing
+from workers.conversation import AnyItem
+from workers.counts import Counts
+from workers.demand import constraint_for, demand_of
+from workers.dialects.toolbox import Toolbox
+from workers.engine.core import FinishReason, GenerationRequest, Sampling
+from workers.engine.generation import Generation
+from workers.grammar.constraint import OutputConstraint
+from workers.models import LoadedModel
+from workers.outbox import Stream
+from workers.prompt import Prompt
+from workers.reader import Reader
+
+NOTHING = Progress([], 0)
+
+
+class Answer:
+    """Generates what one response says with a model, and counts its tokens."""
+
+    def __init__(
+        self,
+        context: records.Context,
+        emitter: Emitter,
+        stream: Stream,
+        counts: Counts,
+        settings: Settings,
+        sealer: Sealer | None,
+    ) -> None:
+        self._context = context
+        self._response = context.response
+        self._emitter = emitter
+        self._stream = stream
+        self._counts = counts
+        self._settings = settings
+        self._sealer = sealer
+
+    async def generate(
+        self,
+        model: LoadedModel,
+        tools: Toolbox,
+        said: Sequence[AnyItem] = (),
+        done: Progress = NOTHING,
+    ) -> FinishReason:
+        """Goes on behind what was `said` in this response before; returns how it ended.
+
+        `done` is what a lost worker had generated of this generation already. Raises ConversationGone, EngineFailed,
+        GrammarError, PictureRefused, PromptTooLong, TemplateError.
+        """
+        asked = demand_of(self._response, tools, self._settings)
+        prompt = await self._write_prompt(model, tools if asked.tools else None, said)
+        generation, tokens = self._context.generation, done.tokens
+        constraint = await constraint_for(model, asked, generation, self._settings, prompt, tokens)
+        parser = model.prompter.dialect.parser(prompt.text, asked.tools or None, sure=asked.needs_grammar)
+        reader = Reader(model.engine, parser, self._emitter, self._counts, tools)
+        before = self._counts.output
+        reader.replay(tokens)
+        request = self._request(model, prompt, constraint, tokens, before)
+        self._counts.input += len(prompt.tokens)
+        if request.max_tokens is not None and request.max_tokens <= 0 and not generation.prewarm:
+            return "length"
+        return await self._read_all(model.engine.generate(request), reader, done)
+
+    async def _write_prompt(self, model: LoadedModel, tools: Toolbox | None, said: Sequence[AnyItem]) -> Prompt:
+        length = model.engine.model.context_length
+        briefing = Briefing(model.prompter, length, self._context, tools, self._sealer)
+        return await briefing.write(self._emitter, self._tell, self._summariser(model), said)
+
+    def _tell(self) -> None:
+        self._stream.send(self._emitter.take())
+
+    def _summariser(self, model: LoadedModel) -> Callable[[Prompt], Awaitable[str]]:
+        async def summarise(prompt: Prompt) -> str:
+            """The model's answer, without its reasoning, as one text; its tokens are counted."""
+            scratch = Emitter(msgspec.structs.replace(self._response, output=[]), 0)
+            parser = model.prompter.dialect.parser(prompt.text)
+            reader = Reader(model.engine, parser, scratch, self._counts)
+            request = GenerationRequest(
+                id=self._response.id,
+                tokens=prompt.tokens,
+                images=prompt.images,
+                sampling=self._sampling(),
+                max_tokens=SUMMARY_TOKENS,
+            )
+            generation, cached = model.engine.generate(request), self._counts.cached
+            self._counts.input += len(prompt.tokens)
+            async for chunk in generation:
+                self._counts.cached = cached + generation.cached_tokens
+                reader.read(chunk)
+            reader.finish()
+            scratch.close()
+            messages = (item for item in scratch.response.output if isinstance(item, Message))
+            return "\n".join(text_of(part) for message in messages for part in message.content)
+
+        return summarise
+
+    def _request(
+        self,
+        model: LoadedModel,
+        prompt: Prompt,
+        constraint: OutputConstraint | None,
+        done: Sequence[int],
+        before: int,
+    ) -> GenerationRequest:
+        limit = self._response.max_output_tokens
+        stops = (model.engine.tokenize(text) for text in model.prompter.dialect.stop_texts)
+        left = None if limit is None else limit - before - len(done)
+        return GenerationRequest(
+            id=self._response.id,
+            tokens=[*prompt.tokens, *done],
+            images=prompt.images,
+            sampling=self._sampling(before),
+            max_tokens=0 if self._context.generation.prewarm else left,
+            stop_tokens=frozenset(tokens[0] for tokens in stops if len(tokens) == 1),
+            constraint=constraint,
+            generated=len(done),
+        )
+
+    def _sampling(self, before: int = 0) -> Sampling:
+        """`before`: tokens of earlier generations, so that no two of a response draw the same numbers."""
+        settings, response, generation = self._settings, self._response, self._context.generation
+        return Sampling(
+            temperature=response.temperature,
+            top_p=response.top_p,
+            top_k=settings.top_k,
+            min_p=settings.min_p,
+            seed=None if generation.seed is None else generation.seed + before,
+            top_logprobs=generation.logprobs,
+        )
+
+    async def _read_all(self, generation: Generation, reader: Reader, done: Progress) -> FinishReason:
+        counts, before = self._counts, self._counts.cached
+        if done.tokens:
+            counts.cached = done.cached  # what the lost worker found in its KV cache is what counts
+        finish: FinishReason = "stop"
+        unsent: list[int] = []
+        async for chunk in generation:
+            if not done.tokens:
+                counts.cached = before + generation.cached_tokens
+            reader.read(chunk)
+            unsent += chunk.tokens
+            if events := self._emitter.take():
+                self._stream.send(events, Progress(unsent, counts.cached))
+                await self._stream.room()
+                unsent = []
+            finish = chunk.finish or finish
+        reader.finish()
+        return finish

@@ -1,0 +1,239 @@
+"""The HTTP of one connection to an MCP server: to the checked addresses only, within bounds, and never by an exception.
+
+An exception would end the SDK's session with all the calls that share it. So what fails is written into the call's
+trace, and the SDK gets an answer that ends this one request.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from functools import cache
+
+import httpx2
+import msgspec
+
+from shared.mcp_hosts import Target
+from shared.schema.mcp import HttpError
+from workers.mcp.trace import CURRENT, Trace
+
+MAX_ERROR_BODY = 64 * 1024
+_KEPT_OUT = ("content-length", "content-encoding", "transfer-encoding")
+
+
+class PinnedTransport(httpx2.AsyncBaseTransport):
+    """Reaches one server. Requests to another origin are not sent, whoever asks for them."""
+
+    def __init__(self, target: Target, trace: Trace, *, seconds: float, max_body: int, old: bool) -> None:
+        """`seconds`: for connecting, and for the answer to a notification. `max_body`: of one answer. `old`: whether
+        answers come on another request's stream, as HTTP+SSE of 2024 has it."""
+        self._target = target
+        self._trace = trace
+        self._seconds = seconds
+        self._max_body = max_body
+        self._old = old
+        verify = certificates() if target.scheme == "https" else False
+        self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        trace = CURRENT.get() or self._trace
+        apart = _is_notification(await request.aread()) if request.method == "POST" else not self._old
+        if apart and (request.method == "POST" or trace is self._trace):
+            trace = Trace()  # what is sent beside the calls and may fail: a cancelled call tells the server so
+        trace.failure = None
+        response: httpx2.Response | None = None
+        try:
+            with trace.step():
+                response = await self._send(request, trace, apart=apart)
+                if response.status_code >= 300:
+                    response = await self._refusal(request, response, trace)
+        except _Refused as refused:
+            return self._failed(trace, refused.error)
+        except (httpx2.HTTPError, OSError) as error:
+            return self._failed(trace, _what_happened(error))
+        if response is None:  # given up
+            return self._failed(trace, HttpError(code=504, message="The server did not answer in time."))
+        if response.status_code >= 400 and self._old and request.method == "POST":
+            trace.give_up()
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def _send(self, request: httpx2.Request, trace: Trace, *, apart: bool) -> httpx2.Response:
+        target = self._target
+        url = request.url
+        port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+        if (url.scheme, url.host, port) != (target.scheme, target.host, target.port):
+            raise _Refused(403, "The server leads to another origin, which is not followed.")
+        timeout = {"connect": self._seconds, "write": self._seconds, "pool": None, "read": None}
+        if apart and request.method != "GET":
+            timeout["read"] = self._seconds
+        extensions = {**request.extensions, "timeout": timeout}
+        if target.has_name:
+            extensions["sni_hostname"] = target.host
+        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"accept-encoding"]
+        headers.append((b"Accept-Encoding", b"identity"))
+        error: Exception | None = None
+        for address in target.addresses:
+            pinned = httpx2.Request(
+                request.method,
+                url.copy_with(host=str(address)),
+                headers=headers,  # the Host of the name is among them
+                stream=request.stream,
+                extensions=extensions,
+            )
+            trace.sent = True
+            try:
+                response = await self._inner.handle_async_request(pinned)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as failed:
+                trace.sent = False
+                error = failed
+                continue
+            return self._bounded(request, response, trace)
+        assert error is not None
+        raise error
+
+    def _bounded(self, request: httpx2.Request, response: httpx2.Response, trace: Trace) -> httpx2.Response:
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise _Refused(502, "The server answers compressed, which was not asked for.")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        limit = None if request.method == "GET" else self._max_body  # a stream of events has no end; each has a limit
+        stream = _Body(response.stream, trace, limit)
+        return httpx2.Response(
+            response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
+        )
+
+    async def _refusal(self, request: httpx2.Request, response: httpx2.Response, trace: Trace) -> httpx2.Response:
+        """A refusal is written down unless it is an error of JSON-RPC, which the SDK understands."""
+        status = response.status_code
+        if status < 400:  # cleared if the SDK follows it
+            message = f"The server redirects (status {status}); only 307 and 308 within its origin are followed."
+            trace.failure = HttpError(code=status, message=message)
+            return response
+        # https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
+        trace.session_ended = status == 404 and "mcp-session-id" in request.headers
+        assert isinstance(response.stream, _Body)
+        body = await response.stream.read(MAX_ERROR_BODY)
+        if status in (401, 403) or not _is_rpc_error(body):
+            trace.failure = HttpError(code=status, message=_status_message(status))
+        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
+        return httpx2.Response(status, headers=headers, content=body)
+
+    def _failed(self, trace: Trace, error: HttpError) -> httpx2.Response:
+        """An answer in place of the one that cannot be had."""
+        trace.failure = error
+        if self._old:
+            trace.give_up()
+        return httpx2.Response(
+            error.code, json={"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message}}
+        )
+
+
+class _Body(httpx2.AsyncByteStream):
+    """A body of bounded size. It ends early, with a note in the trace, instead of raising."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, trace: Trace, limit: int | None) -> None:
+        self._stream = stream
+        self._trace = trace
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = self._stream.__aiter__()
+        taken = 0
+        while (chunk := await self._next(chunks)) is not None:
+            taken += len(chunk)
+            if self._limit is not None and taken > self._limit:
+                message = f"The server's answer has more than {self._limit} bytes."
+                self._trace.failure = HttpError(code=413, message=message)
+                return
+            yield chunk
+
+    async def read(self, limit: int) -> bytes:
+        """The beginning of the body; closes it."""
+        found = bytearray()
+        try:
+            chunks = self._stream.__aiter__()
+            while len(found) < limit and (chunk := await self._next(chunks)) is not None:
+                found += chunk
+        finally:
+            await self.aclose()
+        return bytes(found[:limit])
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        try:
+            with self._trace.step():
+                return await anext(chunks)
+        except StopAsyncIteration:
+            return None
+        except (httpx2.HTTPError, OSError) as error:
+            self._trace.failure = _what_happened(error)
+        return None
+
+
+class _Refused(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        self.error = HttpError(code=code, message=message)
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Whom to trust: the usual authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR. Reading them takes a while."""
+    return httpx2.create_ssl_context()
+
+
+def _what_happened(error: Exception) -> HttpError:
+    """An error of the network, without what its text may show."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return HttpError(code=502, message="The server's TLS certificate is not accepted, or it speaks no TLS.")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx2.ConnectTimeout):
+        return HttpError(code=504, message="The server could not be reached in time.")
+    if isinstance(error, httpx2.ConnectError):
+        return HttpError(code=502, message="The server cannot be reached.")
+    if isinstance(error, httpx2.TimeoutException):
+        return HttpError(code=504, message="The server did not answer in time.")
+    return HttpError(code=502, message="The connection to the server broke.")
+
+
+def _status_message(status: int) -> str:
+    match status:
+        case 401:
+            return "The server asks for an authorization, or for another one (status 401)."
+        case 403:
+            return "The server does not allow it (status 403)."
+        case 404:
+            return "There is no MCP server at this address (status 404)."
+    return f"The server answered with the status {status}."
+
+
+class _Message(msgspec.Struct):
+    """What tells JSON-RPC messages apart."""
+
+    id: object = None
+    method: str | None = None
+    error: dict[str, object] | None = None
+    jsonrpc: str | None = None
+
+
+def _is_notification(body: bytes) -> bool:
+    """Whether a message of ours waits for no answer: notifications, and answers to the server's requests."""
+    message = _read(body)
+    return message is not None and (message.id is None or message.method is None)
+
+
+def _is_rpc_error(body: bytes) -> bool:
+    message = _read(body)
+    return message is not None and message.jsonrpc == "2.0" and message.error is not None
+
+
+def _read(body: bytes) -> _Message | None:
+    try:
+        return msgspec.json.decode(body, type=_Message)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

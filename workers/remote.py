@@ -1,0 +1,199 @@
+"""The remote MCP servers of one response: their tools are listed, their calls made, what comes back is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from shared.emitter import Emitter
+from shared.mcp_hosts import McpHosts
+from shared.mcp_server import unseal
+from shared.redis.records import Context
+from shared.schema.items import McpApprovalRequest, McpApprovalResponse, McpCall, McpListTools
+from shared.schema.mcp import McpCallError, McpListToolsTool, McpProtocolError
+from shared.schema.response import Response
+from shared.schema.tools import AllowedTools, McpChoice, McpTool
+from shared.sealing import SealBroken, Sealer
+from shared.settings import Settings
+from workers.conversation import AnyItem, listed_tools
+from workers.generate import Connect
+from workers.mcp import ServerFailed, Servers
+from workers.tools_unavailable import ToolsUnavailable
+
+log = structlog.get_logger()
+
+INVALID_ARGUMENTS = -32602  # JSON-RPC
+INTERNAL_ERROR = -32603
+
+
+class RemoteTools:
+    """What the servers of one response offer, and the calls that the model makes.
+
+    `tell` is called whenever the emitter has something to tell.
+    """
+
+    def __init__(
+        self,
+        response: Response,
+        items: Sequence[AnyItem],
+        emitter: Emitter,
+        servers: Servers,
+        tell: Callable[[], None],
+    ) -> None:
+        """`items`: the conversation that the response continues, its own input included."""
+        self._response = response
+        self._items = items
+        self._emitter = emitter
+        self._servers = servers
+        self._tell = tell
+        self._tools = {tool.server_label: tool for tool in response.tools if isinstance(tool, McpTool)}
+
+    @property
+    def listed(self) -> dict[str, list[McpListToolsTool]]:
+        """The tools of each server whose list is known, by its label."""
+        return listed_tools((*self._items, *self._response.output))
+
+    @property
+    def waiting(self) -> list[McpCall]:
+        """The calls that are to be made."""
+        return [item for item in self._emitter.waiting if isinstance(item, McpCall)]
+
+    async def list_tools(self) -> None:
+        """Asks every server for its tools whose list is not known. Raises ToolsUnavailable."""
+        begun = {item.server_label: item.id for item in self._emitter.waiting if isinstance(item, McpListTools)}
+        tried = {item.server_label for item in self._response.output if isinstance(item, McpListTools)}
+        for label, tool in self._tools.items():
+            if label not in tried and not self._knows(tool):
+                begun[label] = self._emitter.open_mcp_list(label)
+        self._tell()
+        await _all(self._list(label, item_id) for label, item_id in begun.items())
+        self._check_choice()
+
+    def open_approved(self) -> None:
+        """Begins the calls that were approved and have not been made."""
+        seen = (*self._items, *self._response.output)
+        made = {item.approval_request_id for item in seen if isinstance(item, McpCall)}
+        requests = {item.id: item for item in seen if isinstance(item, McpApprovalRequest)}
+        for answer in self._items:
+            if not isinstance(answer, McpApprovalResponse) or not answer.approve or answer.approval_request_id in made:
+                continue
+            if (request := requests.get(answer.approval_request_id)) is None or request.server_label not in self._tools:
+                continue
+            self._emitter.open_mcp_call(request.name, request.server_label, request.id)
+            self._emitter.mcp_arguments(request.arguments)
+            self._emitter.close()
+
+    async def call(self, calls: Sequence[McpCall], lost: Collection[str] = ()) -> None:
+        """Makes calls, all at once. Of those in `lost`, which a lost worker may have made, only the repeatable ones."""
+        await _all(self._call(item, again=item.id in lost) for item in calls)
+
+    def _knows(self, tool: McpTool) -> bool:
+        known = self.listed.get(tool.server_label)
+        if known is None:
+            return False
+        named = tool.allowed_tools if isinstance(tool.allowed_tools, list) else []
+        return set(named) <= {one.name for one in known}
+
+    async def _list(self, label: str, item_id: str) -> None:
+        try:
+            tools = await self._servers.list_tools(label)
+        except ServerFailed as failure:
+            log.warning(
+                "mcp_list_failed", response_id=self._response.id, server=label, error=type(failure.error).__name__
+            )
+            self._emitter.mcp_listed(item_id, [], str(failure))
+        else:
+            allowed = self._tools[label].allows
+            self._emitter.mcp_listed(item_id, [tool for tool in tools if allowed(tool)])
+        self._tell()
+
+    async def _call(self, item: McpCall, *, again: bool) -> None:
+        try:
+            if again and not self._repeatable(item):
+                raise ServerFailed(_LOST)
+            output = await self._servers.call(item.server_label, item.name, _arguments(item))
+        except ServerFailed as failure:
+            self._emitter.mcp_called(item.id, error=failure.error)
+        else:
+            self._emitter.mcp_called(item.id, output)
+        self._tell()
+
+    def _repeatable(self, call: McpCall) -> bool:
+        """Whether the server says that calling the tool twice does no harm."""
+        tools = self.listed.get(call.server_label, ())
+        tool = next((tool for tool in tools if tool.name == call.name), None)
+        return tool is not None and (tool.hints("readOnlyHint") or tool.hints("idempotentHint"))
+
+    def _check_choice(self) -> None:
+        """Raises ToolsUnavailable where `tool_choice` demands a call of tools that are not there."""
+        choice, listed = self._response.tool_choice, self.listed
+        errors = {item.server_label: item.error for item in self._response.output if isinstance(item, McpListTools)}
+        if isinstance(choice, McpChoice):
+            label = choice.server_label
+            names = [tool.name for tool in listed.get(label, ()) if self._tools[label].allows(tool)]
+            if label not in listed:
+                raise ToolsUnavailable(
+                    f"The tools of the MCP server '{label}' could not be listed: {errors.get(label)}"
+                )
+            if not names or (choice.name and choice.name not in names):
+                wanted = f"tool '{choice.name}'" if choice.name else "tools"
+                raise ToolsUnavailable(
+                    f"`tool_choice` demands a call, but the MCP server '{label}' has no such {wanted}."
+                )
+            return
+        demanded = choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")
+        if demanded and not any(listed.values()) and len(self._tools) == len(self._response.tools):
+            reasons = "; ".join(f"'{label}': {error or 'it has no tools'}" for label, error in errors.items())
+            raise ToolsUnavailable(f"`tool_choice` demands a call, but no MCP server offers a tool: {reasons}")
+
+
+def connector(settings: Settings, sealer: Sealer | None) -> Connect:
+    """What opens the servers of a response, for all jobs of a process. Raises SettingsError."""
+    hosts = McpHosts(settings.mcp_allowed_hosts)
+
+    @asynccontextmanager
+    async def connect(
+        context: Context, items: Sequence[AnyItem], emitter: Emitter, tell: Callable[[], None]
+    ) -> AsyncIterator[RemoteTools]:
+        if sealer is None:
+            raise ToolsUnavailable(
+                "This worker lacks the setting ENCRYPTION_KEY, without which it can use no MCP server."
+            )
+        try:
+            servers = unseal(context.generation.mcp_servers or "", sealer, context.owner)
+        except SealBroken:
+            raise ToolsUnavailable("This worker's ENCRYPTION_KEY is not that of the front end.") from None
+        async with Servers(servers, settings, hosts) as opened:
+            yield RemoteTools(context.response, items, emitter, opened, tell)
+
+    return connect
+
+
+_LOST: McpCallError = McpProtocolError(
+    code=INTERNAL_ERROR,
+    message="The worker was lost while the tool ran. It may have run; it was not called again, because its server does "
+    "not say that this would be harmless.",
+)
+
+
+def _arguments(call: McpCall) -> dict[str, Any]:
+    """Raises ServerFailed where they are no JSON object, as only an approved call of a client's own making can have."""
+    try:
+        value = json.loads(call.arguments or "{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ServerFailed(McpProtocolError(code=INVALID_ARGUMENTS, message="The arguments are no JSON object."))
+    return value
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs everything at once; if this is cancelled, so is all of it."""
+    async with asyncio.TaskGroup() as group:
+        for one in work:
+            group.create_task(one)

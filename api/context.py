@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from arq.connections import ArqRedis
 
+from api.chores import Chores
 from api.creation import Creation
 from api.fleet import Fleet
 from api.relay import Relay
@@ -17,5 +18,6 @@ REDIS = web.AppKey("REDIS", ArqRedis)
 RELAY = web.AppKey("RELAY", Relay)
 FLEET = web.AppKey("FLEET", Fleet)
 STREAMS = web.AppKey("STREAMS", Streams)
+CHORES = web.AppKey("CHORES", Chores)
 CREATION = web.AppKey("CREATION", Creation)
 SOCKETS: web.AppKey[set[Connection]] = web.AppKey("SOCKETS", set)

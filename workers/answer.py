@@ -160,6 +160,7 @@ class Answer:
             unsent += chunk.tokens
             if events := self._emitter.take():
                 self._stream.send(events, Progress(unsent, counts.cached))
+                await self._stream.room()
                 unsent = []
             finish = chunk.finish or finish
         reader.finish()

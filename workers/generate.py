@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from shared.api_keys import PUBLIC
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
-from shared.redis.event_log import Entry, Progress
+from shared.redis.event_log import Entry, LogCut, Progress
+from shared.redis.outage import patiently
 from shared.redis.records import Checkpoint
 from shared.schema.items import CustomToolCall, FunctionCall, McpApprovalRequest, McpCall
 from shared.schema.tools import McpTool
@@ -32,7 +33,7 @@ from workers.engine.core import EngineFailed, FinishReason, ModelLoadError, Pict
 from workers.grammar.builder import GrammarError
 from workers.lease import Leases
 from workers.models import Models
-from workers.outbox import Outbox, Stream
+from workers.outbox import EventsLost, Outbox, Stream
 from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.template import TemplateError
 from workers.tools_unavailable import ToolsUnavailable
@@ -49,7 +50,11 @@ log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
 CACHED_GRAIN = 128  # tokens, as at OpenAI: where there are tenants, cached tokens are told in multiples of this
+FLUSH_SECONDS = 3.0  # what a stopped worker could not send by then is generated again by the next one
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
+
+
+TORN = "The state store lost a part of this response that cannot be restored."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    served_elsewhere: Callable[[str], Awaitable[bool]]  # told of a model that could not be loaded here
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
     connect: Connect | None = None  # to remote MCP servers; None where that is not allowed
 
@@ -70,6 +76,10 @@ _FOR_THE_CLIENT = (FunctionCall, CustomToolCall, McpApprovalRequest)  # what the
 
 class LeaseLost(Exception):
     """Another worker has this job now: nothing more may be written."""
+
+
+class NotHere(Exception):
+    """This worker cannot load the model, and another one serves it: the job is theirs."""
 
 
 class Job:
@@ -86,7 +96,8 @@ class Job:
             seal=_reasoning_seal(services, context),
             summarise=_summariser(context.generation.summary),
         )
-        self._stream = Stream(services.outbox, context.response.id, token, len(log), self._abort)
+        limit = services.settings.outbox_events
+        self._stream = Stream(services.outbox, context.response.id, token, log, limit, self._abort)
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
@@ -99,7 +110,7 @@ class Job:
         services.leases.on_abort(context.response.id, self._abort)
 
     async def run(self) -> None:
-        """Runs to the terminal event. Raises LeaseLost; when cancelled from outside, writes nothing more."""
+        """Runs to the terminal event. Raises LeaseLost, NotHere; when cancelled from outside, writes nothing more."""
         self._task = asyncio.create_task(self._generate())
         try:
             await self._task
@@ -107,11 +118,16 @@ class Job:
             if self._aborted is None:  # this worker stops: another one goes on
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
-                await self._stream.flush()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FLUSH_SECONDS):
+                        await self._stream.flush()
                 raise
             if self._aborted == queue.LOST:
                 raise LeaseLost from None
-            self._emitter.cancel(self._counts.usage())
+            if self._aborted == queue.TORN:
+                self._emitter.fail("server_error", TORN, self._counts.usage())
+            else:
+                self._emitter.cancel(self._counts.usage())
         except TimeoutError:
             seconds = self._services.settings.job_timeout_seconds
             self._emitter.fail("server_error", f"The response took longer than {seconds:g} s.", self._counts.usage())
@@ -127,7 +143,12 @@ class Job:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
         except PictureRefused as error:
             self._emitter.fail("invalid_prompt", f"The model cannot be shown this conversation: {error}.")
-        except (ModelLoadError, EngineFailed) as error:
+        except ModelLoadError as error:
+            if await self._services.served_elsewhere(self._context.generation.model):
+                await self._stream.flush()
+                raise NotHere from None
+            self._emitter.fail("server_error", f"The model cannot be loaded: {error.reason}", self._counts.usage())
+        except EngineFailed as error:
             log.error("generation_failed", response_id=self._response.id, error=str(error))
             self._emitter.fail("server_error", f"The model could not answer: {error}", self._counts.usage())
         except Exception:
@@ -152,7 +173,7 @@ class Job:
                 self._emitter.in_progress()
             self._tell()
             if queued:
-                await records.start(self._services.redis, self._response, self._token)
+                await patiently(lambda: records.start(self._services.redis, self._response, self._token), "start")
             async with self._signs_of_life():
                 finish = await self._rounds()
         usage = self._counts.usage()
@@ -233,7 +254,8 @@ class Job:
                 tokens=self._counts.to_list(),
                 started=[call.id for call in calls],
             )
-            if not await records.check_in(self._services.redis, self._response.id, self._token, self._checkpoint):
+            note = partial(records.check_in, self._services.redis, self._response.id, self._token, self._checkpoint)
+            if not await patiently(note, "checkpoint"):
                 raise LeaseLost
         with self._services.leases.aside(self._response.id):
             await remote.call(calls, lost)
@@ -249,21 +271,36 @@ class Job:
     async def _finish(self) -> None:
         await self._stream.drain()
         first, rest = self._stream.take_rest()
+        events = [*rest, *self._emitter.take()]
+        torn = self._aborted == queue.TORN
+        while True:
+            try:
+                finished = await patiently(partial(self._end, first, events, torn), "finish")
+                break
+            except LogCut as cut:
+                try:
+                    self._stream.rewind(cut.length)
+                    await self._stream.flush()
+                except EventsLost:
+                    torn = True  # whoever follows has seen what is lost, and gets the end
+        if not finished:
+            raise LeaseLost
+
+    async def _end(self, first: int, events: Sequence[bytes], torn: bool) -> bool:
         response, settings = self._response, self._services.settings
-        finished = await event_log.finish(
+        return await event_log.finish(
             self._services.redis,
             response,
             self._context.generation.model,
             self._token,
             first,
-            [*rest, *self._emitter.take()],
+            events,
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS,
             turn=in_order(self._context.input, response.output),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
+            torn=torn,
         )
-        if not finished:
-            raise LeaseLost
 
 
 async def run_response(services: Services, response_id: str, job_try: int) -> None:

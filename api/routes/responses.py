@@ -14,9 +14,8 @@ from api.admission import RETRY_UNKNOWN_SECONDS
 from api.auth import owner_of
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
-from api.context import CREATION, REDIS, SETTINGS, STREAMS
+from api.context import CHORES, CREATION, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
-from api.finishing import to_its_end
 from api.follower import ResponseGone
 from api.items import require_sealer
 from api.middleware import RESPONSE_ID
@@ -155,7 +154,7 @@ async def _repeat(request: web.Request, body: CreateResponse, response_id: str) 
 async def _attended(request: web.Request, response: Response) -> AsyncIterator[None]:
     """While a response is created and a client waits: when it leaves, its generation is cancelled, unless that runs in
     the background; at the end nothing is left of an unstored response."""
-    redis = request.app[REDIS]
+    redis, chores = request.app[REDIS], request.app[CHORES]
     try:
         yield
     except ResponseGone:
@@ -164,11 +163,12 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         raise  # it was not created, or has ended
     except BaseException:
         if not response.background and not (response.store and was_cut_off(request)):
-            await to_its_end(cancel(redis, request.app[SETTINGS], response.id, owner_of(request)))
+            owner = owner_of(request)
+            await chores.do(lambda: cancel(redis, request.app[SETTINGS], response.id, owner), "cancel")
         raise
     finally:
         if not response.store:
-            await to_its_end(records.forget(redis, response.id))
+            await chores.do(lambda: records.forget(redis, response.id), "forget")
 
 
 def _idempotency(request: web.Request, body: bytes, response: Response) -> Idempotency | None:

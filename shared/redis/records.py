@@ -283,7 +283,7 @@ async def start(redis: Redis, response: Response, token: str) -> None:
 
 async def check_in(redis: Redis, response_id: str, token: str, checkpoint: Checkpoint) -> bool:
     """Notes how far a response is; False when the lease was lost."""
-    names = [keys.lease(response_id), keys.response(response_id)]
+    names = [keys.lease(response_id), keys.response(response_id), keys.job(response_id)]
     noted: int = await scripts.CHECKPOINT.call(redis, names, [token, _encode(checkpoint)])
     return noted == 1
 

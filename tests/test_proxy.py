@@ -1,0 +1,57 @@
+"""The proxy does what its callers build on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError, TimeoutError
+
+from cli.embedded_redis import EmbeddedRedis
+from tests.proxy import Proxy
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRedis:
+    return EmbeddedRedis(tmp_path_factory.mktemp("redis"), port=0, append_only=False)
+
+
+async def test_it_passes_cuts_hangs_and_heals(server: EmbeddedRedis) -> None:
+    with server:
+        assert server.port
+        async with (
+            Proxy(server.port) as proxy,
+            Redis.from_url(proxy.redis_url, socket_timeout=0.2, socket_connect_timeout=0.2) as client,
+        ):
+            assert await client.set("a", "1")
+            proxy.cut()
+            with pytest.raises(ConnectionError):
+                await client.get("a")
+            assert proxy.open_connections == 0
+            proxy.heal()
+            assert await client.get("a") == b"1"
+            proxy.hang()
+            with pytest.raises(TimeoutError):
+                await client.incr("a")
+            proxy.heal(drop=True)
+            assert await client.get("a") == b"1"
+            proxy.hang(requests=False)
+            with pytest.raises(TimeoutError):
+                await client.incr("a")
+            proxy.heal()
+            assert await client.get("a") == b"2"
+
+
+async def test_what_hung_goes_on(server: EmbeddedRedis) -> None:
+    with server:
+        assert server.port
+        async with Proxy(server.port) as proxy, Redis.from_url(proxy.redis_url) as client:
+            await client.ping()
+            proxy.hang()
+            waiting = asyncio.create_task(client.incr("a"))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            proxy.heal()
+            assert await waiting == 1
+            assert proxy.accepted == 1

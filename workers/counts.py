@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from shared.schema.response import InputTokensDetails, OutputTokensDetails, Usage
 
@@ -15,10 +15,16 @@ class Counts:
     cached: int = 0
     output: int = 0
     reasoning: int = 0
+    summaries: int = 0  # of the output, what was written to compact the conversation
+
+    @property
+    def answered(self) -> int:
+        """Output that `max_output_tokens` limits."""
+        return self.output - self.summaries
 
     def to_list(self) -> list[int]:
         """In the order of the fields, so that `Counts(*...)` makes it again."""
-        return [self.input, self.cached, self.output, self.reasoning]
+        return list(astuple(self))
 
     def usage(self) -> Usage:
         return Usage(

@@ -106,3 +106,14 @@ async def test_a_client_that_leaves_while_compacting_frees_its_slot(make_stack: 
         await asyncio.gather(task, return_exceptions=True)
         while stack.engine.stats.running:
             await asyncio.sleep(0.005)
+
+
+async def test_a_compaction_takes_nothing_of_the_answers_limit(make_stack: StackFactory) -> None:
+    stack = await make_stack(**KEY)
+    stack.engine.play(Script("A1"), Script("They ", "like ", "tea."), Script("A2"))
+    management = [{"type": "compaction", "compact_threshold": 100}]
+    _, first = await stack.post(input="I like tea. " * 5)
+    _, second = await stack.post(
+        input="Q2", previous_response_id=first["id"], context_management=management, max_output_tokens=2
+    )
+    assert (second["status"], text_of(second)) == ("completed", "A2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from workers.dialects.history import Messages, assistant, output
 from workers.dialects.probe import probe
 from workers.dialects.toolbox import INPUT, Toolbox
 from workers.engine.core import Engine, ImageCells
+from workers.foreign import ForeignText
 from workers.outcomes import outcome, refusal
 from workers.pictures import Pictures
 from workers.template import ChatTemplate, TemplateError
@@ -50,6 +51,7 @@ class Prompter:
         if not source:
             raise TemplateError("it has no chat template (tokenizer.chat_template), which an instruction model needs")
         self._engine = engine
+        self._foreign = ForeignText(engine)
         self._template = ChatTemplate(source, bos_token=engine.model.bos_token, eos_token=engine.model.eos_token)
         self.dialect = detect(source)
         variables = self.dialect.template_variables(None)
@@ -70,7 +72,7 @@ class Prompter:
         """The prompt for a conversation. Raises TemplateError where the template refuses it, PictureRefused where the
         model cannot be shown what is in it."""
         pictures = Pictures()
-        messages = to_messages(instructions, items, tools or Toolbox(), pictures)
+        messages = to_messages(instructions, items, tools or Toolbox(), pictures, self._foreign.show)
         prepared, offered = self.dialect.prepare(messages, tools, self.traits)
         variables = self.dialect.template_variables(effort)
         if offered:
@@ -83,12 +85,16 @@ class Prompter:
 
 
 def to_messages(
-    instructions: str | None, items: Iterable[Item | OutputItem], tools: Toolbox, pictures: Pictures | None = None
+    instructions: str | None,
+    items: Iterable[Item | OutputItem],
+    tools: Toolbox,
+    pictures: Pictures | None = None,
+    foreign: Callable[[str], str] = str,
 ) -> Messages:
     """The conversation in the form of `workers.dialects.history`.
 
     What the assistant did without hearing anything in between (its reasoning, its words, its calls) is one message.
-    Images are collected in `pictures`, their marks stand in the text.
+    Images are collected in `pictures`, their marks stand in the text. What remote servers say goes through `foreign`.
     """
     pictures = Pictures() if pictures is None else pictures
     messages: Messages = [{"role": "system", "content": instructions}] if instructions else []
@@ -104,7 +110,7 @@ def to_messages(
             if not item.approve and (refused := asked.get(item.approval_request_id)):
                 messages += said.call(refused, tools, refusal(item.reason))
         elif isinstance(item, McpCall):
-            messages += said.call(item, tools, outcome(item))
+            messages += said.call(item, tools, foreign(outcome(item)))
         elif isinstance(item, Reasoning):
             if said.text or said.calls:
                 messages += said.take()

@@ -578,7 +578,7 @@ async def test_a_call_lost_half_written_is_written_on(make_stack: StackFactory, 
     assert text_of(final) == "3"
 
 
-async def lossy(make_stack: StackFactory) -> Stack:
+async def lossy(make_stack: StackFactory, **changes: Any) -> Stack:
     return await make_stack(
         loader=lambda *_: ScriptedEngine(chat_template=(TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()),
         allow_remote_mcp=True,
@@ -586,6 +586,7 @@ async def lossy(make_stack: StackFactory) -> Stack:
         encryption_key="a key for tests",
         lease_seconds=0.5,
         poll_seconds=0.1,
+        **changes,
     )
 
 

@@ -6,12 +6,13 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test check audit bench clean
 
 help:
 	@echo "make run    set up what is needed, then start everything on this machine (llamarelay up)"
 	@echo "make test   set up what is needed, then run all tests"
-	@echo "make check  linters, formatting, types, import rules"
+	@echo "make check  linters, formatting, types, import rules, known vulnerabilities"
+	@echo "make audit  known vulnerabilities of the installed packages alone"
 	@echo "make bench  benchmarks"
 	@echo "make setup  only the set-up: .venv with the dependencies, llama.cpp compiled"
 	@echo "make clean  remove caches and build leftovers (.venv and data stay)"
@@ -30,6 +31,10 @@ check: .venv/.ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
+
+audit: .venv/.ready-check
+	$(BIN)/python .ci/audit.py
 
 bench: .venv/.ready
 	$(BIN)/python -m bench $(ARGS)

@@ -1,4 +1,4 @@
-"""Ending a response that somebody does not want any more: queued, running, or left behind by a lost worker."""
+"""Cancelling a response that somebody does not want any more: queued, running, or left behind by a lost worker."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import secrets
 
 from redis.asyncio import Redis
 
-from shared.emitter import Emitter
-from shared.redis import event_log, records
+from api.ending import LEASE_MS, end
+from shared.redis import records
 from shared.settings import Settings
-
-LEASE_MS = 5000
-UNSTORED_GRACE_SECONDS = 60
 
 
 async def cancel(redis: Redis, settings: Settings, response_id: str, owner: str) -> str | None:
@@ -24,25 +21,5 @@ async def cancel(redis: Redis, settings: Settings, response_id: str, owner: str)
     if wish is None:
         return None
     if wish.leased:
-        await _end(redis, settings, response_id, token)
+        await end(redis, settings, response_id, token, lambda emitter: emitter.cancel(None))
     return wish.status
-
-
-async def _end(redis: Redis, settings: Settings, response_id: str, token: str) -> None:
-    context = await records.read_context(redis, response_id)
-    if context is None:
-        return
-    log = await event_log.read_all(redis, response_id)
-    emitter = Emitter.restore(context.response, [entry.event for entry in log], obfuscate=context.generation.obfuscate)
-    emitter.cancel(None)
-    await event_log.finish(
-        redis,
-        context.response,
-        context.generation.model,
-        token,
-        len(log),
-        emitter.take(),
-        record_ttl_seconds=settings.response_ttl_seconds,
-        log_ttl_seconds=settings.event_log_ttl_seconds if context.response.store else UNSTORED_GRACE_SECONDS,
-        conversation_ttl_seconds=settings.conversation_ttl_seconds,
-    )

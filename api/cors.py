@@ -9,7 +9,10 @@ from aiohttp.typedefs import Handler
 
 ANY = "*"
 METHODS = "GET, POST, DELETE"
-EXPOSED = "X-Request-Id, Retry-After"  # what a page may read of our answers beside the content type
+# what a page may read of our answers beside the content type
+EXPOSED = ", ".join(
+    ("X-Request-Id", "Retry-After", *(f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset")))
+)
 MAX_AGE_SECONDS = 600  # how long a browser may remember a preflight
 
 

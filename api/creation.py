@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis
 
+from api.admission import Admission, overload
 from api.approvals import check_approvals
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
@@ -89,8 +91,13 @@ class Offer:
 class Creation:
     """Makes responses out of requests."""
 
-    def __init__(self, redis: Redis, fleet: Fleet, settings: Settings) -> None:
+    def __init__(
+        self, redis: Redis, fleet: Fleet, settings: Settings, share_of: Callable[[str], int] = lambda owner: 0
+    ) -> None:
+        """`share_of` says how many responses of an owner may run at once; 0: as many as there are slots."""
         self._redis = redis
+        self._admission = Admission(fleet, settings)
+        self._share_of = share_of
         self._fleet = fleet
         self._settings = settings
         self._media = MediaReader(settings)
@@ -141,17 +148,21 @@ class Creation:
         same, so that the caller has something to cancel.
 
         Returns the id of the response that the idempotency key stands for already, else None. Raises ApiError when an
-        ancestor has just gone, or when the key came with another request before.
+        ancestor has just gone, when the key came with another request before, or when too much is waiting.
         """
         settings = self._settings
         ttl = settings.response_ttl_seconds
         if not draft.record.response.store:
             ttl = int(settings.queue_timeout_seconds + settings.job_timeout_seconds) + UNSTORED_TTL_EXTRA_SECONDS
         conversation = draft.record.response.conversation
-        with refusals(conversation.id if conversation else "", param="conversation"):
+        model, owner = draft.record.generation.model, draft.record.owner
+        terms = self._admission.terms(
+            model, owner, share=self._share_of(owner), background=bool(draft.record.response.background)
+        )
+        with refusals(conversation.id if conversation else "", param="conversation"), overload(model):
             outcome = await to_its_end(
                 records.create(
-                    self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds
+                    self._redis, draft.record, draft.events, ttl, idempotency, settings.conversation_ttl_seconds, terms
                 )
             )
         match outcome:
@@ -182,11 +193,22 @@ class Creation:
         return Chain([*parent.ancestors, parent_id], parent.context_bytes, waiting, parent.opening)
 
     async def _offer(self, request: CreateResponse) -> Offer:
-        tools, servers = read_tools(request, self._remote, refuse_hosted=self._settings.hosted_tools == "refuse")
-        choice, form = read_choice(request, tools), read_format(request)
+        tools, servers, choice, form = await self._checked(request)
         for where, server in servers.items():
             await self._remote.check(server, where)
         return Offer(tools, choice, form, list(servers.values()))
+
+    async def _checked(
+        self, request: CreateResponse
+    ) -> tuple[list[Tool], dict[str, Server], ToolChoice, TextFormat | None]:
+        """Schemas and grammars are checked in a thread: a large one takes long enough to be felt by other requests."""
+
+        def checked() -> tuple[list[Tool], dict[str, Server], ToolChoice, TextFormat | None]:
+            refuse_hosted = self._settings.hosted_tools == "refuse"
+            tools, servers = read_tools(request, self._remote, refuse_hosted=refuse_hosted)
+            return tools, servers, read_choice(request, tools), read_format(request)
+
+        return await asyncio.to_thread(checked) if request.tools or request.text else checked()
 
     def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
         check_limits(request, self._settings)
@@ -232,6 +254,8 @@ class Creation:
         bound += ITEM_BYTES * (len(items) + chain.most_items) + offer.bound
         if bound < card.context_length:
             return
+        if not self._fleet.capacity(card.id).slots:
+            return  # it is to wait for a worker, which then says in its stream what does not fit
         answer = await self._measure(request, items, chain, card, owner, offer)
         if answer.tokens >= answer.context_length:
             message = (
@@ -261,7 +285,9 @@ class Creation:
             truncate=request.truncation == "auto",
             max_output_tokens=request.max_output_tokens,
         )
-        answer = await counting.ask(self._redis, card.id, question, COUNT_SECONDS)
+        terms = self._admission.terms(card.id, owner, share=self._share_of(owner), first=True)
+        with overload(card.id):
+            answer = await counting.ask(self._redis, card.id, question, COUNT_SECONDS, terms)
         if answer is None:
             raise unavailable("No worker measured the input in time.")
         if answer.error:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import msgspec
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.errors import ApiError, shown, unavailable
 from shared.redis import registry
+from shared.redis.registry import WorkerCard
 from shared.schema.models import Model, ModelCard
 from shared.similar import closest
 
@@ -19,12 +23,28 @@ REFRESH_SECONDS = 1.0
 LISTED_IN_ERRORS = 10  # names
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the workers of one model can do, together."""
+
+    slots: int = 0  # jobs at once
+    seconds: float = 0.0  # that a job takes; 0: unknown
+
+    @property
+    def interval(self) -> float:
+        """Seconds from the end of one job to the end of the next while all slots are taken; 0: unknown."""
+        return self.seconds / self.slots if self.slots else 0.0
+
+
 class Fleet:
     """A picture of the live workers, refreshed every second and whenever a name is not found in it."""
 
-    def __init__(self, redis: Redis, default_model: str) -> None:
+    def __init__(self, redis: Redis, default_model: str, *, queue_without_worker: bool = False) -> None:
+        """`queue_without_worker`: names of models that workers have served of late mean them still."""
         self._redis = redis
         self._default = default_model
+        self._queue = queue_without_worker
+        self._capacity: dict[str, Capacity] = {}
         self._cards: list[ModelCard] = []
         self._workers = 0
         self._task: asyncio.Task[None] | None = None
@@ -45,12 +65,17 @@ class Fleet:
             known = cards.get(card.id)
             if known is None or _rank(card) > _rank(known):
                 cards[card.id] = card
-        self._cards = sorted(cards.values(), key=lambda card: (card.key, not card.default, card.id))
+        self._cards = _sorted(cards.values())
         self._workers = len(workers)
+        self._capacity = {model: _capacity(model, workers) for model in cards}
 
     @property
     def workers(self) -> int:
         return self._workers
+
+    def capacity(self, model: str) -> Capacity:
+        """What the workers of a variant can do; no slots where there is none."""
+        return self._capacity.get(model, Capacity())
 
     async def resolve(self, name: str | None) -> ModelCard:
         """The variant a request's `model` means: a key (then its default), a variant, or either without the publisher
@@ -59,7 +84,7 @@ class Fleet:
         card = self._find(name)
         if card is None:
             await self.refresh()
-            card = self._find(name)
+            card = self._find(name) or await self._remembered(name)
         if card is None and not self._workers:
             raise unavailable("No worker is running. Start one with `llamarelay worker`.", code="no_worker")
         if card is None:
@@ -102,19 +127,22 @@ class Fleet:
             return _model(card, card.id)
         return next(model for model in self.models() if model.id == card.key)
 
-    def _find(self, name: str) -> ModelCard | None:
-        key, label = _split(name)
-        called = self._called(key)
-        if len(called) != 1:
+    async def _remembered(self, name: str) -> ModelCard | None:
+        """The same of a model that no worker serves any more. Raises ApiError where it is not to be waited for."""
+        known = await registry.remembered_models(self._redis)
+        card = _find(name, _sorted(known))
+        if card is None or card.id in self._capacity:
             return None
-        cards = (card for card in self._cards if card.key == called[0])  # the default variant is the first
-        return next((card for card in cards if label is None or card.id.casefold().endswith(f"@{label}")), None)
+        if not self._queue:
+            message = f"No worker serves the model '{card.id}' at the moment. Start one with `llamarelay worker`."
+            raise unavailable(message, code="no_worker")
+        return msgspec.structs.replace(card, state="available", reason=None)
+
+    def _find(self, name: str) -> ModelCard | None:
+        return _find(name, self._cards)
 
     def _called(self, name: str) -> list[str]:
-        """The keys of the models with this name: a key, or what follows the publisher in one."""
-        keys = list(dict.fromkeys(card.key for card in self._cards))
-        exact = [key for key in keys if key.casefold() == name]
-        return exact or [key for key in keys if key.casefold().rpartition("/")[2] == name]
+        return _called(name, self._cards)
 
     async def _keep(self) -> None:
         while True:
@@ -123,6 +151,38 @@ class Fleet:
                 await self.refresh()
             except RedisError as error:
                 log.warning("registry_unreadable", error=str(error))
+
+
+def _find(name: str, cards: Sequence[ModelCard]) -> ModelCard | None:
+    """The variant a name means among `cards`, which are sorted as `_sorted` does."""
+    key, label = _split(name)
+    called = _called(key, cards)
+    if len(called) != 1:
+        return None
+    variants = (card for card in cards if card.key == called[0])
+    return next((card for card in variants if label is None or card.id.casefold().endswith(f"@{label}")), None)
+
+
+def _called(name: str, cards: Sequence[ModelCard]) -> list[str]:
+    """The keys of the models with this name: a key, or what follows the publisher in one."""
+    keys = list(dict.fromkeys(card.key for card in cards))
+    exact = [key for key in keys if key.casefold() == name]
+    return exact or [key for key in keys if key.casefold().rpartition("/")[2] == name]
+
+
+def _sorted(cards: Iterable[ModelCard]) -> list[ModelCard]:
+    """The default variant of each model is its first."""
+    return sorted(cards, key=lambda card: (card.key, not card.default, card.id))
+
+
+def _capacity(model: str, workers: Sequence[WorkerCard]) -> Capacity:
+    """Workers that have not run a job of the model yet are taken to be as fast as the others."""
+    serving = [worker for worker in workers if any(card.id == model and not card.reason for card in worker.models)]
+    at_once = [(worker.slots + worker.aside.get(model, 0), worker.seconds.get(model)) for worker in serving]
+    slots = sum(many for many, _ in at_once)
+    measured = [(many, seconds) for many, seconds in at_once if seconds]
+    rate = sum(many / seconds for many, seconds in measured)  # jobs a second, of the slots of these
+    return Capacity(slots, sum(many for many, _ in measured) / rate if rate else 0.0)
 
 
 def _split(name: str) -> tuple[str, str | None]:

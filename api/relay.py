@@ -12,6 +12,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from api.finishing import to_its_end
+
 log = structlog.get_logger()
 
 KEEP_ALIVE_CHANNEL = "lr:relay"  # a subscription that keeps the connection in pub/sub mode
@@ -22,15 +24,22 @@ class Subscription:
     """The messages of one channel for one reader. It holds a bounded number; a reader that is slower loses the rest
     and finds out by the gap."""
 
-    def __init__(self, relay: Relay, channel: str, limit: int) -> None:
+    def __init__(self, relay: Relay, channel: str, most_messages: int, most_bytes: int) -> None:
         self._relay = relay
         self.channel = channel
-        self._messages: deque[bytes] = deque(maxlen=limit)
+        self._messages: deque[bytes] = deque(maxlen=most_messages)
+        self._most_bytes = most_bytes
+        self.waiting = 0  # bytes
         self._poked = False
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, message: bytes) -> None:
+        if len(self._messages) == self._messages.maxlen:
+            self.waiting -= len(self._messages.popleft())
         self._messages.append(message)
+        self.waiting += len(message)
+        while self.waiting > self._most_bytes and len(self._messages) > 1:
+            self.waiting -= len(self._messages.popleft())
         if self._waiter is not None:
             self._wake()
 
@@ -53,6 +62,7 @@ class Subscription:
         self._poked = False
         messages = list(self._messages)
         self._messages.clear()
+        self.waiting = 0
         return messages
 
     def _wake(self) -> None:
@@ -60,7 +70,11 @@ class Subscription:
             self._waiter.set_result(None)
 
     async def __aenter__(self) -> Self:
-        await self._relay.add(self)
+        try:
+            await self._relay.add(self)
+        except BaseException:  # a client that leaves at this moment must not stay subscribed
+            await to_its_end(self._relay.remove(self))
+            raise
         return self
 
     async def __aexit__(
@@ -72,9 +86,10 @@ class Subscription:
 class Relay:
     """The process' one connection in pub/sub mode."""
 
-    def __init__(self, redis: Redis, buffer_messages: int) -> None:
+    def __init__(self, redis: Redis, buffer_messages: int, buffer_bytes: int) -> None:
+        """The limits of what is kept for one reader."""
         self._pubsub: PubSub = redis.pubsub()
-        self._limit = buffer_messages
+        self._limits = buffer_messages, buffer_bytes
         self._readers: dict[str, set[Subscription]] = {}
         self._confirmations: dict[str, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -89,9 +104,14 @@ class Relay:
             await asyncio.gather(self._task, return_exceptions=True)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that are kept for all readers."""
+        return sum(reader.waiting for readers in self._readers.values() for reader in readers)
+
     def subscription(self, channel: str) -> Subscription:
         """A subscription to be entered with `async with`: inside, no message of the channel is missed."""
-        return Subscription(self, channel, self._limit)
+        return Subscription(self, channel, *self._limits)
 
     async def add(self, subscription: Subscription) -> None:
         channel = subscription.channel
@@ -99,7 +119,7 @@ class Relay:
         readers.add(subscription)
         if channel not in self._confirmations:
             self._confirmations[channel] = asyncio.get_running_loop().create_future()
-            await self._pubsub.subscribe(channel)
+            await to_its_end(self._pubsub.subscribe(channel))  # others may wait for the confirmation, too
         await asyncio.shield(self._confirmations[channel])
 
     async def remove(self, subscription: Subscription) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 from aiohttp import web
@@ -13,11 +13,19 @@ from redis.asyncio import Redis
 
 from api import sse
 from api.follower import ResponseGone, follow
+from api.readers import Reader, Readers
 from api.relay import Relay, Subscription
 from shared.rebuild import rebuild
 from shared.redis import event_log, keys, records
 from shared.schema.events import is_terminal
 from shared.settings import Settings
+
+READER = web.RequestKey("READER", Reader)
+
+
+def was_cut_off(request: web.Request) -> bool:
+    """Whether the client was disconnected because it read nothing: it has not left, and may come back."""
+    return READER in request and request[READER].cut_off
 
 
 class _Terminal(msgspec.Struct):
@@ -34,6 +42,7 @@ class Streams:
         self._redis = redis
         self._relay = relay
         self._settings = settings
+        self.readers = Readers(settings.slow_reader_seconds)
 
     def events_of(self, response_id: str) -> Subscription:
         """To be entered before the response is created, or before its log is read."""
@@ -55,18 +64,18 @@ class Streams:
         wire = sse.wire_of(request.headers, self._settings)
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
-        if first:
-            await stream.write(wire.frames(first))
-            after = len(first) - 1
-        spoke = time.monotonic()
-        with suppress(ResponseGone):
+        with self._reading(request) as reader, suppress(ResponseGone):
+            if first:
+                await _write(stream, reader, wire.frames(first))
+                after = len(first) - 1
+            spoke = time.monotonic()
             async for events in self.follow(response_id, subscription, after=after, fresh=bool(first)):
                 if events:
                     ended = is_terminal(events[-1])
-                    await stream.write(wire.frames(events) + (wire.done if ended else b""))
+                    await _write(stream, reader, wire.frames(events) + (wire.done if ended else b""))
                     spoke = time.monotonic()
                 elif time.monotonic() - spoke >= self._settings.ping_seconds:
-                    await stream.write(sse.PING)
+                    await _write(stream, reader, sse.PING)
                     spoke = time.monotonic()
         await stream.write_eof()
         return stream
@@ -76,9 +85,16 @@ class Streams:
         wire = sse.wire_of(request.headers, self._settings)
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
-        await stream.write(wire.frames(rebuild(final, after)) + wire.done)
+        with self._reading(request) as reader:
+            await _write(stream, reader, wire.frames(rebuild(final, after)) + wire.done)
         await stream.write_eof()
         return stream
+
+    @contextmanager
+    def _reading(self, request: web.Request) -> Iterator[Reader]:
+        with self.readers.watching(request.transport) as reader:
+            request[READER] = reader
+            yield reader
 
     async def result(self, response_id: str, subscription: Subscription, timeout: float | None = None) -> bytes:
         """The Response object when it has ended, encoded. Raises ResponseGone, TimeoutError."""
@@ -111,3 +127,9 @@ class Streams:
             fresh=fresh,
             silence_seconds=min(self._settings.silence_seconds, self._settings.ping_seconds),
         )
+
+
+async def _write(stream: web.StreamResponse, reader: Reader, data: bytes) -> None:
+    """Waits while more than a little waits for the client to take it."""
+    reader.wrote(len(data))
+    await stream.write(data)

@@ -11,7 +11,7 @@ import structlog
 from api.errors import ApiError, shown
 from api.remote import RemoteServers
 from api.validation import reading, refuse
-from shared.grammar import Unsupported, check_grammar, check_schema
+from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, check_size
 from shared.mcp_server import Server
 from shared.schema.request import CreateResponse, JsonSchemaFormat, TextFormat
 from shared.schema.tools import (
@@ -31,6 +31,7 @@ from shared.schema.tools import (
 log = structlog.get_logger()
 
 MAX_TOOLS = 512
+MAX_TOOLS_BYTES = 1024 * 1024  # of all together: each is compiled to see whether it can be kept
 HOSTED = frozenset(
     {
         "apply_patch",
@@ -74,6 +75,9 @@ def read_tools(request: CreateResponse, remote: RemoteServers, *, refuse_hosted:
     if len(raw) > MAX_TOOLS:
         message = f"There are {len(raw)} tools, {MAX_TOOLS} are allowed."
         raise ApiError(400, message, param="tools", code="array_above_max_length")
+    if (size := sum(map(len, map(bytes, raw)))) > MAX_TOOLS_BYTES:
+        message = f"The tools have {size} bytes, {MAX_TOOLS_BYTES} are allowed."
+        raise ApiError(400, message, param="tools", code="invalid_value")
     tools: list[Tool] = []
     servers: dict[str, Server] = {}
     for position, one in enumerate(raw):
@@ -120,8 +124,10 @@ def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
         if (key, name) not in names:
             message = f"{where}.{key} is '{shown(name)}', which is none of the tools of this request."
             raise ApiError(400, message, param=f"{where}.{key}", code="invalid_value")
-    if choice == "required" and not names:
-        message = "`tool_choice` is 'required', but the request has no tools."
+    if isinstance(choice, AllowedTools) and choice.mode == "required":
+        names &= {name for _, name in wanted}
+    if not names and (choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")):
+        message = "`tool_choice` requires a call, but there is no tool that may be called."
         raise ApiError(400, message, param="tool_choice", code="invalid_value")
     return choice
 
@@ -131,7 +137,7 @@ def read_format(request: CreateResponse) -> TextFormat | None:
     chosen = request.text.format if request.text else None
     if isinstance(chosen, JsonSchemaFormat):
         try:
-            check_schema(chosen.schema)
+            (check_size if chosen.strict is False else check_schema)(chosen.schema)
         except Unsupported as error:
             where = "text.format.schema" + (f".{error.path}" if error.path else "")
             raise ApiError(400, f"{where}: {error}", param=where, code="invalid_json_schema") from None
@@ -185,8 +191,8 @@ def _check(tool: FunctionTool | CustomTool, where: str) -> None:
         if isinstance(tool, CustomTool):
             if isinstance(tool.format, GrammarFormat):
                 check_grammar(tool.format.definition, tool.format.syntax)
-        elif tool.parameters and tool.strict is not False:
-            check_schema(tool.parameters)
+        elif tool.parameters:
+            check_parameters(tool.parameters, strict=tool.strict is not False)
     except Unsupported as error:
         place = f"{where}.format.definition" if isinstance(tool, CustomTool) else f"{where}.parameters"
         place += f".{error.path}" if error.path else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from weakref import WeakValueDictionary
 
@@ -23,6 +23,7 @@ from api.errors import ApiError, server_error, unavailable
 from api.finishing import to_its_end
 from api.follower import ResponseGone
 from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
+from api.readers import Reader
 from api.sse import Wire
 from api.streams import Streams
 from api.validation import check_supported
@@ -69,14 +70,20 @@ class Connection:
         streams: Streams,
         settings: Settings,
         owner: str,
+        transport: asyncio.WriteTransport | None,
+        count: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        """`count` is called for each response that is asked for, and raises ApiError where there are too many."""
         self._socket = socket
+        self._transport = transport
+        self._reader: Reader | None = None
         self._wire = wire
         self._redis = redis
         self._creation = creation
         self._streams = streams
         self._settings = settings
         self._owner = owner
+        self._count = count
         self._memory = Memory(settings.max_body_bytes)
         self._lanes: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
         self._answers: set[asyncio.Task[None]] = set()
@@ -88,10 +95,11 @@ class Connection:
         limit = asyncio.get_running_loop().call_later(self._settings.websocket_seconds, self.retire, _too_old())
         pings = asyncio.create_task(self._ping())
         try:
-            async for message in self._socket:
-                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    with suppress(ConnectionError):
-                        await self._take(message.data, text=message.type is WSMsgType.TEXT)
+            with self._streams.readers.watching(self._transport) as self._reader:
+                async for message in self._socket:
+                    if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                        with suppress(ConnectionError):
+                            await self._take(message.data, text=message.type is WSMsgType.TEXT)
         finally:
             limit.cancel()
             for task in (pings, *self._answers):
@@ -164,6 +172,8 @@ class Connection:
             await self._send(error_frame(error, frame.stream_id))
 
     async def _respond(self, frame: CreateFrame) -> None:
+        if self._count:
+            await self._count()
         check_supported(frame)
         draft = await self._creation.draft(frame, self._owner, self._memory.get(frame.previous_response_id))
         response, first = draft.record.response, draft.events
@@ -182,7 +192,11 @@ class Connection:
             yield
         except ResponseGone:
             raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+        except ApiError:
+            raise  # it was not created
         except BaseException:
+            if response.store and self._reader and self._reader.cut_off:
+                raise  # it may come back
             await to_its_end(cancel(self._redis, self._settings, response.id, self._owner))
             raise
         finally:
@@ -203,6 +217,8 @@ class Connection:
 
     def _send(self, encoded: bytes) -> Awaitable[None]:
         """Waits while the client reads slower than it is sent to; meanwhile nothing is collected for it."""
+        if self._reader:
+            self._reader.wrote(len(encoded))
         return self._socket.send_frame(encoded, WSMsgType.TEXT)
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench [decode|ttft|prefix|relay|all]`: what is asked for, one after the other, a table and JSON."""
+"""`python -m bench [decode|ttft|prefix|grammar|relay|all]`: what is asked for, in turn, a table and JSON."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from bench import decode, machine, prefix, relay, ttft
+from bench import decode, grammar, machine, prefix, relay, ttft
 from bench.load import clients
 from bench.native import native
 from bench.plan import Plan, standard
 from bench.report import Report, console_of_width
 from bench.stack import Stack
 
-NAMES = ("decode", "ttft", "prefix", "relay")
+NAMES = ("decode", "ttft", "prefix", "grammar", "relay")
 
 
 @click.command()
@@ -51,6 +51,8 @@ def run(plan: Plan, report: Report, names: list[str]) -> None:
             ttft.run(plan, report, stack, load, limits)
         if "prefix" in names:
             prefix.run(plan, report, stack, load)
+        if "grammar" in names:
+            grammar.run(plan, report, stack, load)
         if "decode" in names:
             decode.run(plan, report, stack, load, limits)
 

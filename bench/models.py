@@ -49,8 +49,8 @@ class Shape:
         return f"bench/{self.name}"
 
 
-SMALL = Shape("random-0.1b", width=512, layers=8, heads=8, kv_heads=4, hidden=1536)
-LARGE = Shape("random-0.5b", width=896, layers=24, heads=14, kv_heads=2, hidden=4864)
+SMALL = Shape("random-100m", width=512, layers=8, heads=8, kv_heads=4, hidden=1536)
+LARGE = Shape("random-500m", width=896, layers=24, heads=14, kv_heads=2, hidden=4864)
 
 
 def ensure(shape: Shape, folder: Path = FOLDER) -> Path:

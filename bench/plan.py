@@ -27,6 +27,7 @@ class Plan:
     first_tokens: int = 40  # requests whose first token is timed
     prefix: int = 1000  # words of shared instructions
     sharers: int = 16
+    constrained: int = 8  # streams that are held to a JSON schema
     relay_clients: int = 200
     relay_rates: tuple[int, ...] = (1000, 2000, 4000)  # events per second; then as fast as it goes
     relay_seconds: float = 4.0
@@ -34,7 +35,7 @@ class Plan:
     rest: float = 0.2  # seconds between two measurements: threads that spin go to sleep
     writer: Writer = field(default_factory=lambda: Writer(time.time_ns()))
 
-    def body(self, text: str, tokens: int, **more: Any) -> bytes:
+    def body(self, text: str, tokens: int, /, **more: Any) -> bytes:
         """A request for a stream of so many tokens."""
         return json.dumps(
             {"model": self.model, "input": text, "stream": True, "store": True, "max_output_tokens": tokens, **more}
@@ -43,7 +44,7 @@ class Plan:
     def texts(self, count: int) -> list[str]:
         return [self.writer.text(self.prompt) for _ in range(count)]
 
-    def post(self, url: str, texts: list[str], tokens: int, **more: Any) -> Post:
+    def post(self, url: str, texts: list[str], tokens: int, /, **more: Any) -> Post:
         return Post(url, [self.body(text, tokens, **more) for text in texts])
 
 

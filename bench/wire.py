@@ -69,6 +69,11 @@ class Stream:
         """When how many characters of text came."""
         return [(time, event.characters) for time, event in self.events if event.characters]
 
+    @cached_property
+    def text(self) -> str:
+        """The answer, without reasoning."""
+        return "".join(event.delta for _, event in self.events if event.characters and event.type == DELTAS[0])
+
     @property
     def first_text(self) -> float:
         """When the first text came, in seconds since the request; infinite if none did."""

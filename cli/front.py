@@ -14,11 +14,12 @@ ANSWER_SECONDS = 5.0
 
 
 class Front:
-    """The web process at `host` and `port`, seen from this machine."""
+    """The web process at `host` and `port`, seen from this machine; `key` where it asks for one."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, key: str | None = None) -> None:
         self._host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
         self._port = port
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     @property
     def url(self) -> str:
@@ -47,7 +48,8 @@ class Front:
     def curl(self, model: str) -> str:
         """A command line to try."""
         body = json.dumps({"model": model, "input": "Provide a prime number less than 50"})
-        return f"curl {self.url}/responses -H 'Content-Type: application/json' -d '{body}'"
+        key = " -H 'Authorization: Bearer YOUR_KEY'" if self._headers else ""
+        return f"curl {self.url}/responses{key} -H 'Content-Type: application/json' -d '{body}'"
 
     def _status(self) -> int | None:
         try:
@@ -58,7 +60,7 @@ class Front:
     def _get(self, path: str) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=self._headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-COMMANDS = ("up", "web", "worker", "ls")  # cli/NAME.py holds the command `NAME`
+COMMANDS = ("up", "web", "worker", "ls", "key")  # cli/NAME.py holds the command `NAME`
 
 
 class Commands(click.Group):

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from shared.exposure import check_exposure
 from shared.settings import Settings, SettingsError
 
 
@@ -17,3 +18,11 @@ def settings_with(**flags: Any) -> Settings:
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
     return replace(settings, **{name: value for name, value in flags.items() if value not in (None, ())})
+
+
+def checked_exposure(settings: Settings) -> None:
+    """Raises UsageError where a web process with these settings would refuse to listen, or its keys are wrong."""
+    try:
+        check_exposure(settings)
+    except SettingsError as error:
+        raise click.UsageError(f"{error}.") from None

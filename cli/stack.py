@@ -17,11 +17,13 @@ from cli.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from cli.front import Front
 from cli.logs import Output
 from cli.supervisor import Child
+from shared.api_keys import entry_of, new_key
 from shared.cpu import shares, usable_cores
 from shared.settings import Settings
 
 REDIS_READY_SECONDS = 30.0
 REDIS_STOP_SECONDS = 15.0
+OUR_NAME = "llamarelay.up"  # of the key that `up` makes for itself, good for this run
 BEYOND_DRAIN_SECONDS = 10.0  # a process that drains for its DRAIN_SECONDS is given this much more to end
 
 
@@ -37,11 +39,15 @@ class Stack:
             settings = replace(settings, redis_url=self._redis.url)
         if settings.log_format == "auto":  # the children write into our pipe and cannot see the terminal
             settings = replace(settings, log_format="console" if self._console.is_terminal else "json")
+        key = None
+        if settings.api_keys:  # we have only their hashes, and a question to ask
+            key = new_key()
+            settings = replace(settings, api_keys=(*settings.api_keys, entry_of(OUR_NAME, key)))
         self._settings = settings
         self._worker_names = [f"worker {number}" for number in range(1, workers + 1)]
         self._cores = shares(settings.cores or usable_cores(), workers)
         self._output = Output(self._console, data_dir / "logs", ["up", "redis", "web", *self._worker_names])
-        self._front = Front(settings.host, settings.port)
+        self._front = Front(settings.host, settings.port, key)
         self._children: list[Child] = []
         self._gave_up = asyncio.Event()
         self._say = self._output.of("up")

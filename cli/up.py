@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import settings_with
+from cli.options import checked_exposure, settings_with
 from shared.settings import Settings
 
 
@@ -54,6 +54,7 @@ def up(
     settings = _with_models(
         settings_with(host=host, port=port, redis_url=named_redis, allow_remote_mcp=allow_mcp), models
     )
+    checked_exposure(settings)
     if reason := port_in_use(settings.host, settings.port):
         raise click.ClickException(
             f"cannot listen on {settings.host} port {settings.port}: {reason.lower()}; choose another with --port"

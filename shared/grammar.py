@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from llguidance import LLMatcher, LLParserLimits
@@ -16,7 +17,7 @@ from llguidance import LLMatcher, LLParserLimits
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 60
 MAX_GRAMMAR_BYTES = 64 * 1024
-MAX_SEARCHED = 400  # schemas inside a refused one that are tried to find the place
+MAX_TRIED = 2_000_000  # bytes of schemas inside a refused one that are tried to find the places
 
 LIMITS = LLParserLimits(
     max_grammar_size=200_000,
@@ -41,6 +42,14 @@ class Unsupported(ValueError):
 
 def check_schema(schema: Any) -> None:
     """Raises Unsupported, with the place and the keyword, where output cannot be held to a JSON schema."""
+    check_size(schema)
+    if (problem := _problem(schema)) is None:
+        return
+    raise Unsupported(_explained(problem), _written(_Search().place(schema, problem)))
+
+
+def check_size(schema: Any) -> None:
+    """Raises Unsupported for a schema that is none, or too large to be looked at."""
     if not isinstance(schema, Mapping):
         raise Unsupported("A JSON schema must be an object.")
     if (deep := _too_deep(schema)) is not None:
@@ -51,10 +60,55 @@ def check_schema(schema: Any) -> None:
         raise Unsupported(f"The schema is not JSON: {error}.") from error
     if size > MAX_SCHEMA_BYTES:
         raise Unsupported(f"The schema has {size} bytes as JSON; at most {MAX_SCHEMA_BYTES} are possible.")
-    if (problem := _problem(schema)) is None:
-        return
-    path = _place(schema, problem)
-    raise Unsupported(_explained(problem), path)
+
+
+def arguments_schema(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The JSON schema of a function's arguments, always an object's. Templates read `properties` without asking."""
+    schema = parameters or {}
+    return {"type": "object", **schema, "properties": schema.get("properties") or {}}
+
+
+def check_parameters(parameters: Mapping[str, Any], *, strict: bool) -> None:
+    """Raises Unsupported where a function cannot be called with arguments by its `parameters`. Where it is not
+    `strict`, they only have to be an object's."""
+    check_size(parameters)
+    if (kind := parameters.get("type", "object")) != "object":
+        raise Unsupported(f"A function's arguments are an object, not {json.dumps(kind)[:80]}.", "type")
+    if strict:
+        check_schema(arguments_schema(parameters))
+
+
+def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a schema that output can be held to: all but what cannot be kept, at worst the type alone.
+
+    May take some seconds for a hostile one: call it off the event loop. The same schema always gives the same.
+    """
+    try:
+        check_size(schema)
+    except Unsupported:
+        return {"type": _type_of(schema)}
+    kept = _loosened(json.dumps(schema))
+    return schema if kept is None else kept
+
+
+@lru_cache(maxsize=128)
+def _loosened(text: str) -> Mapping[str, Any] | None:
+    """None where all of a schema can be kept."""
+    schema: Mapping[str, Any] = json.loads(text)
+    current, search = schema, _Search()
+    while (problem := search.problem(current)) is not None:
+        place = search.place(current, problem)
+        if not place or search.over:
+            break
+        current = _without(current, place)
+    else:
+        return None if current is schema else current
+    return {"type": _type_of(schema)}
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    kind = schema.get("type")
+    return kind if isinstance(kind, str) and kind in _TYPES else "object"
 
 
 def check_grammar(definition: str, syntax: str) -> None:
@@ -97,10 +151,40 @@ def lark_tokens(definition: str) -> Iterator[LarkToken]:
         yield LarkToken(match.lastgroup, match.group())
 
 
-def json_grammar(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
-    """llguidance's grammar for a schema, in this server's way to write JSON."""
-    options = {**JSON_STYLE, **({"lenient": True} if lenient else {})}
-    return LLMatcher.grammar_from_json_schema(json.dumps({**schema, "x-guidance": options}))
+def guided(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema as llguidance is given it: in this server's way to write JSON."""
+    return {**_without_zero(schema), "x-guidance": JSON_STYLE}
+
+
+def json_grammar(schema: Mapping[str, Any]) -> str:
+    """llguidance's grammar for a schema."""
+    return LLMatcher.grammar_from_json_schema(json.dumps(guided(schema)))
+
+
+_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+_DATA = frozenset({"const", "enum", "default", "examples"})  # keywords whose values are no schemas
+NEAR_ZERO = 1e-15
+
+
+def _without_zero(schema: Any) -> Any:
+    """llguidance (1.9) lets 0 through where one bound excludes it and the other is within 1 of it: there the bound
+    becomes the number next to 0, by and large."""
+    if isinstance(schema, list):
+        return [_without_zero(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    result = {key: value if key in _DATA else _without_zero(value) for key, value in schema.items()}
+    for this, that, sign in (("Minimum", "Maximum", 1), ("Maximum", "Minimum", -1)):
+        others = [_number(schema.get(that.lower())), _number(schema.get(f"exclusive{that}"))]
+        if _number(schema.get(f"exclusive{this}")) == 0 and any(o is not None and abs(o) < 1 for o in others):
+            del result[f"exclusive{this}"]
+            given = _number(schema.get(this.lower())) or 0
+            result[this.lower()] = given if given * sign > NEAR_ZERO else sign * NEAR_ZERO
+    return result
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _problem(schema: Mapping[str, Any]) -> str | None:
@@ -126,40 +210,85 @@ def _too_deep(schema: Any) -> str | None:
     return None
 
 
-def _place(schema: Mapping[str, Any], problem: str) -> str:
-    """The path to the innermost schema that is refused by itself, and to the keyword where the message names one."""
-    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    path, current = "", schema
-    searched = 0
-    while True:
-        for step, inner in _inner(current):
-            searched += 1
-            if searched > MAX_SEARCHED:
-                return path
-            if isinstance(inner, Mapping) and (found := _problem({**definitions, **inner})) is not None:
-                path, current, problem = _joined(path, step), inner, found
+Place = tuple[str | int, ...]
+"""The keys and indices that lead to a part of a schema."""
+
+
+class _Search:
+    """For what a schema is refused for; so much of it and no more."""
+
+    def __init__(self) -> None:
+        self._tried = 0  # bytes
+
+    @property
+    def over(self) -> bool:
+        return self._tried > MAX_TRIED
+
+    def problem(self, schema: Mapping[str, Any]) -> str | None:
+        grammar = json_grammar(schema)
+        self._tried += len(grammar)
+        return _validated(grammar)
+
+    def place(self, schema: Mapping[str, Any], problem: str) -> Place:
+        """What leads to the innermost schema that is refused by itself, and to the keyword where the message names
+        one."""
+        definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+        place, current = Place(), schema
+        while True:
+            for step, inner in _inner(current):
+                if isinstance(inner, Mapping) and (found := self.problem({**definitions, **inner})) is not None:
+                    place, current, problem = place + step, inner, found
+                    break
+                if self.over:
+                    return place
+            else:
                 break
-        else:
-            break
-    keyword = re.search(r'Unimplemented keys: \["([^"]+)"', problem)
-    if keyword:
-        return _joined(path, keyword.group(1))
-    for word in ("pattern", "format", "oneOf", "multipleOf", "patternProperties", "type"):
-        if word in current and word.lower() in problem.lower().replace("regex parse", "pattern"):
-            return _joined(path, word)
+        keyword = re.search(r'Unimplemented keys: \["([^"]+)"', problem)
+        if keyword and keyword.group(1) in current:
+            return (*place, keyword.group(1))
+        for word in ("pattern", "format", "oneOf", "multipleOf", "patternProperties", "type"):
+            if word in current and word.lower() in problem.lower().replace("regex parse", "pattern"):
+                return (*place, word)
+        return place
+
+
+def _written(place: Place) -> str:
+    """`properties.a.anyOf[0]`."""
+    path = ""
+    for step in place:
+        path = f"{path}[{step}]" if isinstance(step, int) else _joined(path, step)
     return path
 
 
-def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for keyword in ("properties", "patternProperties", "$defs", "definitions"):
+def _without(schema: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """A copy without a keyword; where the place is a schema of its own, with one there that allows everything."""
+    keyword, rest = str(place[0]), place[1:]
+    given = schema[keyword]
+    if not rest:
+        return {key: value for key, value in schema.items() if key != keyword}
+    if keyword not in _GROUPS and keyword not in _LISTS:
+        return {**schema, keyword: _without(given, rest)}
+    step, inside = rest[0], rest[1:]
+    changed = _without(given[step], inside) if inside else {}
+    if isinstance(given, list):
+        return {**schema, keyword: [changed if index == step else inner for index, inner in enumerate(given)]}
+    return {**schema, keyword: {**given, step: changed}}
+
+
+_GROUPS = ("properties", "patternProperties", "$defs", "definitions")  # of schemas by name
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+
+
+def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
+    for keyword in _GROUPS:
         if isinstance(given := schema.get(keyword), Mapping):
-            yield from ((f"{keyword}.{name}", inner) for name, inner in given.items())
-    for keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            yield from (((keyword, name), inner) for name, inner in given.items())
+    for keyword in _LISTS:
         if isinstance(given := schema.get(keyword), list):
-            yield from ((f"{keyword}[{index}]", inner) for index, inner in enumerate(given))
+            yield from (((keyword, index), inner) for index, inner in enumerate(given))
     for keyword in ("items", "additionalProperties"):
         if keyword in schema:
-            yield keyword, schema[keyword]
+            yield (keyword,), schema[keyword]
 
 
 def _joined(path: str, step: str) -> str:

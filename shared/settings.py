@@ -26,6 +26,7 @@ class Settings:
     port: int = 8080
     log_level: str = "info"
     log_format: str = "auto"  # auto: console on a terminal, else json
+    log_content: bool = False  # with LOG_LEVEL=debug: prompts and answers too
 
     # models
     models: tuple[str, ...] = ()  # what a worker serves; empty: every model in the catalog
@@ -56,6 +57,7 @@ class Settings:
     heartbeat_seconds: float = 2.0
     poll_seconds: float = 1.0  # arq's polling, the safety net behind the wake-up
     queue_timeout_seconds: float = 600.0
+    background_queue_timeout_seconds: float = 6 * 3600.0  # the same for background responses: nobody is kept waiting
     response_ttl_seconds: int = 30 * 24 * 3600  # stored responses and their items
     conversation_ttl_seconds: int = 30 * 24 * 3600  # conversations and their items, from their last use
     idempotency_ttl_seconds: int = 24 * 3600  # how long an Idempotency-Key stands for its response
@@ -75,7 +77,9 @@ class Settings:
     mcp_calls_per_minute: int = 0  # to one host from one worker process, more wait; 0: any number
     mcp_require_approval: str = "never"  # or always: where a request does not say
 
-    # secrets
+    # keys and secrets
+    api_keys: tuple[str, ...] = ()  # NAME:SHA256[:slots=N][:rpm=N], see shared/api_keys.py; none: nobody is asked
+    allow_anonymous: bool = False  # listen without keys on an address that others can reach
     encryption_key: str = ""  # seals reasoning and compacted context; the same everywhere; `up` makes its own
 
     # the front end
@@ -97,9 +101,14 @@ class Settings:
     private_networks: tuple[str, ...] = ()  # that may be reached for clients though they are private, as CIDR
     hosted_tools: str = "ignore"  # or refuse: tools that only OpenAI hosts, such as web_search
     wire_dialect: str = "openai"  # or open-responses; a request may choose with the header LlamaRelay-Dialect
+    no_worker: str = "refuse"  # or queue: what becomes of a request whose model no worker serves at the moment
+    max_queue: int = 1000  # jobs of one model that may wait; 0: as many as come
+    max_wait_seconds: float = 300.0  # how long a request may have to wait for its model, as estimated; 0: any time
+    slow_reader_seconds: float = 120.0  # how long a client may read nothing of what waits for it; 0: for ever
     ping_seconds: float = 15.0
     send_done: bool = True  # `data: [DONE]` after the terminal event
     follower_buffer_events: int = 2048  # a slower reader is served from the log
+    follower_buffer_bytes: int = 256 * 1024  # likewise
     websocket_seconds: float = 3600.0  # how long one WebSocket may last
     websocket_responses: int = 32  # responses running and waiting on one WebSocket
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from cli.embedded_redis import EmbeddedRedis
 from tests.e2e.server import Up
-from tests.stack import Stack, test_settings
+from tests.stack import TEMPLATES, Stack, test_settings
 from workers.engine.core import Engine
 from workers.engine.scripted import ScriptedEngine
 
@@ -33,6 +33,12 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def _templates() -> AsyncIterator[None]:
+    yield
+    await TEMPLATES.close()
 
 
 StackFactory = Callable[..., Awaitable[Stack]]

@@ -19,8 +19,10 @@ from workers.engine.core import Engine
 from workers.engine.scripted import ScriptedEngine
 from workers.models import Served, served
 from workers.process import WorkerProcess
+from workers.templates import Templates
 
 MODEL = "llamarelay/spark"
+TEMPLATES = Templates()  # one process for all tests
 
 
 @dataclass
@@ -108,7 +110,7 @@ class Stack:
             return engine
 
         models = models or served(Catalog(self.settings.models_dir, {}), (MODEL,))
-        process = WorkerProcess(self.settings, models, load)
+        process = WorkerProcess(self.settings, models, load, TEMPLATES)
         await process.start()
         self.workers.append(process)
         return process

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
+import structlog
 
 from shared.emitter import Emitter
 from shared.redis import records
@@ -25,6 +26,8 @@ from workers.models import LoadedModel
 from workers.outbox import Stream
 from workers.prompt import Prompt
 from workers.reader import Reader
+
+log = structlog.get_logger()
 
 NOTHING = Progress([], 0)
 
@@ -61,8 +64,10 @@ class Answer:
         `done` is what a lost worker had generated of this generation already. Raises ConversationGone, EngineFailed,
         GrammarError, PictureRefused, PromptTooLong, TemplateError.
         """
-        asked = demand_of(self._response, said, tools, self._settings)
+        asked = await demand_of(self._response, said, tools, self._settings)
         prompt = await self._write_prompt(model, tools if asked.tools else None, said)
+        if self._settings.log_content:
+            log.debug("prompt", response_id=self._response.id, text=prompt.text)
         generation, tokens = self._context.generation, done.tokens
         constraint = await constraint_for(model, asked, generation, self._settings, prompt, tokens)
         parser = model.prompter.dialect.parser(prompt.text, asked.tools or None, sure=asked.needs_grammar)

@@ -57,18 +57,18 @@ class Briefing:
         if compactions:  # a lost worker made it
             items = self._after(compactions[-1], items)
         items = [*items, *(item for item in said if not isinstance(item, Compaction))]
-        prompt = self._prompt(items)
+        prompt = await self._prompt(items)
         threshold = None if compactions else generation.compact_threshold
         if threshold is not None and len(prompt.tokens) > threshold:
             items = await self._compact(items, emitter, tell, summarise)
-            prompt = self._prompt(items)
+            prompt = await self._prompt(items)
         if not generation.truncate:
             return prompt
-        return self._prompt(items, room_for_prompt(self._context_length, context.response.max_output_tokens))
+        return await self._prompt(items, room_for_prompt(self._context_length, context.response.max_output_tokens))
 
-    def _prompt(self, items: Sequence[AnyItem], room: int | None = None) -> Prompt:
+    async def _prompt(self, items: Sequence[AnyItem], room: int | None = None) -> Prompt:
         instructions, effort = self._context.response.instructions, self._context.generation.effort
-        return write(self._prompter, instructions, items, effort, self._tools, room=room)
+        return await write(self._prompter, instructions, items, effort, self._tools, room=room)
 
     async def _compact(
         self, items: Sequence[AnyItem], emitter: Emitter, tell: Callable[[], None], summarise: Summarise
@@ -79,7 +79,7 @@ class Briefing:
             return items
         emitter.compacting()
         tell()
-        prompt = write(
+        prompt = await write(
             self._prompter,
             self._context.response.instructions,
             [*earlier, request_for_summary()],

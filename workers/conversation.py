@@ -34,7 +34,7 @@ def listed_tools(items: Iterable[AnyItem]) -> dict[str, list[McpListToolsTool]]:
     return {item.server_label: item.tools for item in items if isinstance(item, McpListTools) and item.error is None}
 
 
-def write(
+async def write(
     prompter: Prompter,
     instructions: str | None,
     items: Sequence[AnyItem],
@@ -48,13 +48,13 @@ def write(
     Raises TemplateError where the model's template refuses the conversation.
     """
 
-    def fits(rest: Sequence[AnyItem]) -> bool:
-        return room is None or len(prompter.write(instructions, rest, effort, tools).tokens) <= room
+    async def fits(rest: Sequence[AnyItem]) -> bool:
+        return room is None or len((await prompter.write(instructions, rest, effort, tools)).tokens) <= room
 
-    whole = prompter.write(instructions, items, effort, tools)
+    whole = await prompter.write(instructions, items, effort, tools)
     if room is None or len(whole.tokens) <= room:
         return whole
-    return prompter.write(instructions, truncate(items, fits), effort, tools)
+    return await prompter.write(instructions, await truncate(items, fits), effort, tools)
 
 
 def room_for_prompt(context_length: int, max_output_tokens: int | None) -> int:

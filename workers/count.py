@@ -25,7 +25,7 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
         async with services.models.use(model) as loaded:
             length = loaded.engine.model.context_length
             room = room_for_prompt(length, question.max_output_tokens) if question.truncate else None
-            prompt = write(loaded.prompter, question.instructions, items, question.effort, tools, room=room)
+            prompt = await write(loaded.prompter, question.instructions, items, question.effort, tools, room=room)
         answer = counting.Answer(tokens=len(prompt.tokens), context_length=length)
     except (TemplateError, PictureRefused, ModelLoadError) as error:
         answer = counting.Answer(error=str(error))

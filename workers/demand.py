@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from shared.redis.records import Generation
@@ -20,7 +21,9 @@ from workers.models import LoadedModel
 from workers.prompt import Prompt
 
 
-def demand_of(response: Response, said: Sequence[Item | OutputItem], tools: Toolbox, settings: Settings) -> Demand:
+async def demand_of(
+    response: Response, said: Sequence[Item | OutputItem], tools: Toolbox, settings: Settings
+) -> Demand:
     """The request's tools, `tool_choice`, `parallel_tool_calls`, `max_tool_calls` and `text.format` in one.
 
     `said` is what the response has put out before this generation. What the choice demands is done when that has a
@@ -29,13 +32,17 @@ def demand_of(response: Response, said: Sequence[Item | OutputItem], tools: Tool
     made = sum(isinstance(item, McpCall) for item in said)
     limits = [response.max_tool_calls, settings.mcp_max_calls if any(tool.server for tool in tools) else None]
     left = min((limit - made for limit in limits if limit is not None), default=None)
-    return demand(
+    schema, strict = _schema(response)
+    asked = partial(
+        demand,
         tools,
         _choice(response.tool_choice, made, left),
         parallel=response.parallel_tool_calls,
         max_calls=left,
-        format=_schema(response),
+        format=schema,
+        strict=strict,
     )
+    return await asyncio.to_thread(asked) if tools.loose or not strict else asked()
 
 
 def _choice(choice: ToolChoice, made: int, left: int | None) -> ToolChoice:
@@ -65,9 +72,8 @@ async def constraint_for(
         thinking = thinking_tokens(generation.effort, settings)
     if not asked.needs_grammar and thinking is None and (may_reason or opening is not Opening.MAY_REASON):
         return None
-    grammars = await model.grammars()
     constraint = await asyncio.to_thread(
-        grammars.constraint,
+        model.grammars.constraint,
         model.prompter.dialect,
         asked,
         prompt.text,
@@ -92,8 +98,9 @@ def thinking_tokens(effort: str | None, settings: Settings) -> int | None:
     return budgets.get(effort) if effort else None
 
 
-def _schema(response: Response) -> dict[str, Any] | None:
+def _schema(response: Response) -> tuple[dict[str, Any] | None, bool]:
+    """The format's JSON schema, and whether it is to be kept to the letter."""
     chosen = response.text.format
     if isinstance(chosen, JsonSchemaFormat):
-        return chosen.schema
-    return {} if isinstance(chosen, JsonObjectFormat) else None
+        return chosen.schema, chosen.strict is not False
+    return {} if isinstance(chosen, JsonObjectFormat) else None, True

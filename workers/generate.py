@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 from redis.asyncio import Redis
 
+from shared.api_keys import PUBLIC
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
 from shared.redis.event_log import Entry, Progress
@@ -46,6 +48,7 @@ Connect = Callable[
 log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
+CACHED_GRAIN = 128  # tokens, as at OpenAI: where there are tenants, cached tokens are told in multiples of this
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
 
 
@@ -89,7 +92,8 @@ class Job:
         self._aborted: int | None = None
         self._checkpoint = context.checkpoint
         begun = self._checkpoint.events if self._checkpoint else 0
-        self._counts = Counts(*self._checkpoint.tokens) if self._checkpoint else Counts()
+        tokens = self._checkpoint.tokens if self._checkpoint else ()
+        self._counts = Counts(*tokens, grain=1 if context.owner == PUBLIC else CACHED_GRAIN)
         self._done = _progress(log[begun:])  # what a lost worker had generated of the generation that was running
         self._answer = Answer(context, self._emitter, self._stream, self._counts, services.settings, services.sealer)
         services.leases.on_abort(context.response.id, self._abort)
@@ -158,6 +162,8 @@ class Job:
             self._emitter.cut(usage)
         else:
             self._emitter.complete(usage)
+        if self._services.settings.log_content:
+            log.debug("output", response_id=self._response.id, items=msgspec.to_builtins(self._response.output))
 
     @asynccontextmanager
     async def _signs_of_life(self) -> AsyncIterator[None]:

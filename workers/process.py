@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable
 from typing import cast
 
@@ -19,6 +20,7 @@ from shared.logs import configure_logs
 from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
 from shared.schema.ids import new_id
+from shared.schema.models import ModelCard
 from shared.sealing import Sealer, sealer_of
 from shared.settings import Settings
 from workers.count import count_tokens
@@ -29,6 +31,7 @@ from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
 from workers.remote import connector
+from workers.templates import Templates
 from workers.worker import QueueWorker
 
 log = structlog.get_logger()
@@ -61,13 +64,15 @@ async def serve(settings: Settings, models: list[Served], loader: Loader) -> Non
 class WorkerProcess:
     """One connection pool, one set of leases, one outbox; a QueueWorker for each model."""
 
-    def __init__(self, settings: Settings, models: list[Served], loader: Loader) -> None:
+    def __init__(
+        self, settings: Settings, models: list[Served], loader: Loader, templates: Templates | None = None
+    ) -> None:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{new_id('w')[2:10]}"
         self._settings = settings
         self._redis: ArqRedis = connect(settings.redis_url)
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
-        self.models = Models(models, settings, loader)
+        self.models = Models(models, settings, loader, templates)
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
             self._redis, settings, self.models, self._outbox, self._leases, sealer, _connect(settings, sealer)
@@ -78,6 +83,8 @@ class WorkerProcess:
         self._preload = defaults.get(settings.default_model)
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: asyncio.Task[None] | None = None
+        self._remembered: list[ModelCard] = []  # as the registry was last told
+        self._remember_at = 0.0
 
     async def start(self) -> None:
         """Connects, loads the default model if it is served here, and begins to take jobs."""
@@ -144,8 +151,19 @@ class WorkerProcess:
 
     async def announce(self) -> None:
         settings = self._settings
-        card = registry.WorkerCard(id=self.id, models=self.models.cards(), running=self.running, slots=settings.slots)
+        card = registry.WorkerCard(
+            id=self.id,
+            models=self.models.cards(),
+            running=self.running,
+            slots=settings.slots,
+            aside={model: worker.aside for model, worker in self._workers.items() if worker.aside},
+            seconds={model: seconds for model, worker in self._workers.items() if (seconds := worker.pace.seconds)},
+        )
         await registry.announce(self._redis, card, 3 * settings.heartbeat_seconds)
+        if card.models != self._remembered or time.monotonic() > self._remember_at:
+            await registry.remember(self._redis, card.models)
+            self._remembered = card.models
+            self._remember_at = time.monotonic() + registry.REMEMBERED_SECONDS / 10
 
     async def _heartbeat(self) -> None:
         while True:

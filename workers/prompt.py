@@ -25,14 +25,16 @@ from shared.schema.items import (
     Reasoning,
 )
 from workers.dialects import detect
+from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
-from workers.dialects.probe import probe
 from workers.dialects.toolbox import INPUT, Toolbox
-from workers.engine.core import Engine, ImageCells
-from workers.foreign import ForeignText
+from workers.engine.core import Engine, ImageCells, Picture
+from workers.excerpts import Excerpts
 from workers.outcomes import outcome, refusal
 from workers.pictures import Pictures
-from workers.template import ChatTemplate, TemplateError
+from workers.spelled import Markers
+from workers.template import TemplateError
+from workers.templates import Template, Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +47,29 @@ class Prompt:
 class Prompter:
     """Writes prompts for one loaded model: its template, its dialect, its tokenizer."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Raises TemplateError where the model has no template, or one that cannot be used."""
-        source = engine.model.chat_template
-        if not source:
-            raise TemplateError("it has no chat template (tokenizer.chat_template), which an instruction model needs")
+    def __init__(self, engine: Engine, template: Template, dialect: Dialect) -> None:
         self._engine = engine
-        self._foreign = ForeignText(engine)
-        self._template = ChatTemplate(source, bos_token=engine.model.bos_token, eos_token=engine.model.eos_token)
-        self.dialect = detect(source)
-        variables = self.dialect.template_variables(None)
-        try:
-            self._template.render([{"role": "user", "content": "Hello"}], variables)
-        except TemplateError as error:
-            raise TemplateError(f"its chat template refuses a plain message: {error}") from error
-        self.traits = probe(self._template, variables)
-        self.needs_budget = "reasoning_effort" not in source  # the template knows only whether to think, not how much
+        self._excerpts = Excerpts(engine)
+        self._template = template
+        self.dialect = dialect
+        self.traits = template.traits
+        self._markers = Markers(engine, template.source, getattr(dialect, "think", ()))
+        self.needs_budget = "reasoning_effort" not in template.source  # it knows only whether to think, not how much
 
-    def write(
+    @classmethod
+    async def load(cls, engine: Engine, templates: Templates) -> Prompter:
+        """Raises TemplateError where the model has no template, or one that cannot be used."""
+        model = engine.model
+        if not model.chat_template:
+            raise TemplateError("it has no chat template (tokenizer.chat_template), which an instruction model needs")
+        dialect = detect(model.chat_template)
+        variables = dialect.template_variables(None)
+        template = await templates.load(
+            model.chat_template, variables, bos_token=model.bos_token, eos_token=model.eos_token
+        )
+        return cls(engine, template, dialect)
+
+    async def write(
         self,
         instructions: str | None,
         items: Iterable[Item | OutputItem],
@@ -72,16 +79,25 @@ class Prompter:
         """The prompt for a conversation. Raises TemplateError where the template refuses it, PictureRefused where the
         model cannot be shown what is in it."""
         pictures = Pictures()
-        messages = to_messages(instructions, items, tools or Toolbox(), pictures, self._foreign.show)
+        spelled = self._markers.spelled()
+        messages = spelled.messages(to_messages(instructions, items, tools or Toolbox(), pictures, self._excerpts.of))
         prepared, offered = self.dialect.prepare(messages, tools, self.traits)
         variables = self.dialect.template_variables(effort)
         if offered:
-            variables["tools"] = offered
-        text = self._template.render(prepared, variables)
-        if not pictures:
-            return Prompt(text, self._engine.tokenize(text))
-        reading = self._engine.read(pictures.split(text))
-        return Prompt(text, reading.tokens, reading.images)
+            variables["tools"] = spelled.tools(offered)
+        text = await self._template.render(prepared, variables)
+        parts = spelled.cut(pictures.split(text))
+        if any(isinstance(part, Picture) for part in parts):
+            reading = self._engine.read(parts)
+            return Prompt(spelled.whole(text), reading.tokens, reading.images)
+        return Prompt(spelled.whole(text), self._tokens([str(part) for part in parts]))
+
+    def _tokens(self, parts: Sequence[str]) -> list[int]:
+        """Tokens of a text in parts, which are tokenized one by one."""
+        tokens = self._engine.tokenize(parts[0] if parts else "")
+        for part in parts[1:]:
+            tokens += self._engine.tokenize(part)[self._engine.model.adds_bos :]
+        return tokens
 
 
 def to_messages(
@@ -89,12 +105,12 @@ def to_messages(
     items: Iterable[Item | OutputItem],
     tools: Toolbox,
     pictures: Pictures | None = None,
-    foreign: Callable[[str], str] = str,
+    excerpt: Callable[[str], str] = str,
 ) -> Messages:
     """The conversation in the form of `workers.dialects.history`.
 
     What the assistant did without hearing anything in between (its reasoning, its words, its calls) is one message.
-    Images are collected in `pictures`, their marks stand in the text. What remote servers say goes through `foreign`.
+    Images are collected in `pictures`, their marks stand in the text. Of what remote servers say, an `excerpt`.
     """
     pictures = Pictures() if pictures is None else pictures
     messages: Messages = [{"role": "system", "content": instructions}] if instructions else []
@@ -110,7 +126,7 @@ def to_messages(
             if not item.approve and (refused := asked.get(item.approval_request_id)):
                 messages += said.call(refused, tools, refusal(item.reason))
         elif isinstance(item, McpCall):
-            messages += said.call(item, tools, foreign(outcome(item)))
+            messages += said.call(item, tools, excerpt(outcome(item)))
         elif isinstance(item, Reasoning):
             if said.text or said.calls:
                 messages += said.take()

@@ -17,13 +17,13 @@ from shared.redis.records import Context
 from shared.schema.items import McpApprovalRequest, McpApprovalResponse, McpCall, McpListTools
 from shared.schema.mcp import McpCallError, McpListToolsTool, McpProtocolError
 from shared.schema.response import Response
-from shared.schema.tools import AllowedTools, McpChoice, McpTool
+from shared.schema.tools import McpChoice, McpTool
 from shared.sealing import SealBroken, Sealer
 from shared.settings import Settings
 from workers.conversation import AnyItem, listed_tools
 from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
-from workers.grammar.grammars import demand
+from workers.grammar.grammars import demands_call, eligible
 from workers.mcp import ServerFailed, Servers
 from workers.tools_unavailable import ToolsUnavailable
 
@@ -140,9 +140,7 @@ class RemoteTools:
     def _check_choice(self) -> None:
         """Raises ToolsUnavailable where `tool_choice` demands a call of tools that are not there."""
         choice = self._response.tool_choice
-        demanded = choice == "required" or isinstance(choice, McpChoice)
-        demanded |= isinstance(choice, AllowedTools) and choice.mode == "required"
-        if not demanded or demand(Toolbox(self._response.tools, self.listed), choice).tools:
+        if not demands_call(choice) or eligible(Toolbox(self._response.tools, self.listed), choice):
             return
         lists = [item for item in self._response.output if isinstance(item, McpListTools) and item.error]
         reasons = "; ".join(

@@ -1,9 +1,9 @@
 """Chat templates: the model's own Jinja2 source, rendered in a sandbox with what real templates use.
 
 What templates may call follows Hugging Face's `apply_chat_template` (transformers/utils/chat_template_utils.py).
-A template comes with a model file, from anywhere: it must neither run code nor eat the machine. Ranges, the growth of
-texts and lists, and the length of the prompt are limited. What is left is time: loops over what the conversation
-itself holds are not counted, so a hostile template can still be slow.
+A template comes with a model file, from anywhere: it must neither run code nor eat the machine. The sandbox keeps it
+from code. Ranges, the growth of texts and lists, and the length of the prompt are limited here, where the refusal can
+say what was wrong; what gets around that meets the limits of the process that it is rendered in (`workers.templates`).
 """
 
 from __future__ import annotations

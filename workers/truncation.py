@@ -5,7 +5,7 @@ System and developer messages stay. A tool's output never stays without its call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from shared.schema.items import (
     CustomToolCallOutput,
@@ -19,13 +19,13 @@ from shared.schema.items import (
 AnyItem = Item | OutputItem
 
 
-def truncate(items: Sequence[AnyItem], fits: Callable[[Sequence[AnyItem]], bool]) -> list[AnyItem]:
+async def truncate(items: Sequence[AnyItem], fits: Callable[[Sequence[AnyItem]], Awaitable[bool]]) -> list[AnyItem]:
     """The longest rest of a conversation that fits; the shortest possible one when nothing does."""
     candidates = [0, *(cut for cut in range(1, len(items)) if _may_begin_at(items, cut))]
     low, high = 0, len(candidates) - 1
     while low < high:
         middle = (low + high) // 2
-        if fits(_rest(items, candidates[middle])):
+        if await fits(_rest(items, candidates[middle])):
             high = middle
         else:
             low = middle + 1

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from shared.redis import queue
 from workers.generate import LeaseLost
 from workers.lease import Leases
+from workers.pace import Pace
 
 log = structlog.get_logger()
 
@@ -37,7 +38,7 @@ class QueueWorker(Worker):
         job_timeout_seconds: float,
     ) -> None:
         super().__init__(
-            [func(self._adapt(function), name=name) for name, function in functions.items()],  # type: ignore[arg-type]
+            [func(self._adapt(name, function), name=name) for name, function in functions.items()],  # type: ignore[arg-type]
             queue_name="lr:arq",  # arq's own bookkeeping; jobs come from `shared.redis.queue`
             redis_pool=redis,
             handle_signals=False,
@@ -54,6 +55,7 @@ class QueueWorker(Worker):
         self._redis = redis
         self._leases = leases
         self._woken = asyncio.Event()
+        self.pace = Pace()
 
     @property
     def running(self) -> int:
@@ -66,8 +68,12 @@ class QueueWorker(Worker):
     @property
     def _free(self) -> int:
         """Slots for more jobs: one that waits for a remote tool takes none."""
-        aside = sum(map(self._leases.is_aside, self.tasks))
-        return self.max_jobs - len(self.tasks) + aside
+        return self.max_jobs - len(self.tasks) + self.aside
+
+    @property
+    def aside(self) -> int:
+        """Jobs that wait for something outside."""
+        return sum(map(self._leases.is_aside, self.tasks))
 
     def wake(self) -> None:
         """Looks for jobs now instead of at the next poll."""
@@ -111,7 +117,7 @@ class QueueWorker(Worker):
                 del self.tasks[job_id]
                 self._leases.remove(job_id)
                 if not task.cancelled() and (error := task.exception()):
-                    log.error("job_broke", job_id=job_id, error=repr(error))
+                    log.error("job_broke", job_id=job_id, exc_info=error)
 
     async def finish_job(self, job_id: str, finish: bool, *_: Any) -> None:
         """arq's end of a job, fenced: only the holder of the lease takes it out of the queue or gives it back."""
@@ -123,12 +129,18 @@ class QueueWorker(Worker):
     async def _release(self, job_id: str, *, done: bool) -> None:
         await queue.release(self._redis, self.model, job_id, self._leases.token(job_id), done=done)
 
-    @staticmethod
-    def _adapt(function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    def _adapt(self, name: str, function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def run(ctx: dict[str, Any], *arguments: Any) -> None:
+            job_id, done, measured = ctx["job_id"], False, name == queue.GENERATE
+            if measured:
+                self.pace.begin(job_id)
             try:
                 await function(*arguments, job_try=ctx["job_try"])
+                done = True
             except LeaseLost:
-                log.warning("lease_lost", job_id=ctx["job_id"])
+                log.warning("lease_lost", job_id=job_id)
+            finally:
+                if measured:
+                    self.pace.end(job_id, done=done)
 
         return run

@@ -7,13 +7,13 @@ import time
 import msgspec
 from aiohttp import web
 
+from api.auth import owner_of
 from api.context import CREATION, REDIS, SETTINGS
 from api.conversations import check_distinct, refusals
 from api.errors import ApiError, shown
 from api.including import read_include, revealed
 from api.limits import check_metadata
 from api.paging import ItemList, read_page
-from api.routes.responses import OWNER
 from api.validation import decode_body
 from shared.redis import conversations
 from shared.schema.conversation import (
@@ -40,7 +40,7 @@ async def create_conversation(request: web.Request) -> web.Response:
     items = await _read_items(request, body.items or [])
     check_metadata(body.metadata or {}, request.app[SETTINGS])
     conversation = Conversation(id=new_id("conv"), created_at=int(time.time()), metadata=body.metadata or {})
-    await conversations.create(request.app[REDIS], conversation, items, OWNER, _ttl(request))
+    await conversations.create(request.app[REDIS], conversation, items, owner_of(request), _ttl(request))
     return _result(conversation)
 
 
@@ -48,7 +48,7 @@ async def create_conversation(request: web.Request) -> web.Response:
 async def retrieve_conversation(request: web.Request) -> web.Response:
     conversation_id = request.match_info["id"]
     with refusals(conversation_id):
-        return _result(await conversations.read(request.app[REDIS], conversation_id, OWNER))
+        return _result(await conversations.read(request.app[REDIS], conversation_id, owner_of(request)))
 
 
 @routes.post("/v1/conversations/{id}")
@@ -58,14 +58,14 @@ async def update_conversation(request: web.Request) -> web.Response:
     check_metadata(metadata, request.app[SETTINGS])
     with refusals(conversation_id):
         redis = request.app[REDIS]
-        return _result(await conversations.update(redis, conversation_id, OWNER, metadata, _ttl(request)))
+        return _result(await conversations.update(redis, conversation_id, owner_of(request), metadata, _ttl(request)))
 
 
 @routes.delete("/v1/conversations/{id}")
 async def delete_conversation(request: web.Request) -> web.Response:
     conversation_id = request.match_info["id"]
     with refusals(conversation_id):
-        await conversations.delete(request.app[REDIS], conversation_id, OWNER)
+        await conversations.delete(request.app[REDIS], conversation_id, owner_of(request))
     return _result(ConversationDeleted(id=conversation_id))
 
 
@@ -75,7 +75,7 @@ async def create_items(request: web.Request) -> web.Response:
     include = read_include(request)
     items = await _read_items(request, decode_body(_create_items, await request.read()).items)
     with refusals(conversation_id):
-        await conversations.add(request.app[REDIS], conversation_id, OWNER, items, _ttl(request))
+        await conversations.add(request.app[REDIS], conversation_id, owner_of(request), items, _ttl(request))
     return _result(_list([revealed(item, include) for item in items], has_more=False))
 
 
@@ -87,7 +87,7 @@ async def list_items(request: web.Request) -> web.Response:
         items = await conversations.read_page(
             request.app[REDIS],
             conversation_id,
-            OWNER,
+            owner_of(request),
             limit=wanted.limit,
             newest_first=wanted.order == "desc",
             after=wanted.after,
@@ -110,14 +110,14 @@ async def delete_item(request: web.Request) -> web.Response:
     redis, conversation_id = request.app[REDIS], request.match_info["id"]
     item = await _item(request)
     with refusals(conversation_id):
-        await conversations.remove(redis, conversation_id, OWNER, item, _ttl(request))
-        return _result(await conversations.read(redis, conversation_id, OWNER))
+        await conversations.remove(redis, conversation_id, owner_of(request), item, _ttl(request))
+        return _result(await conversations.read(redis, conversation_id, owner_of(request)))
 
 
 async def _item(request: web.Request) -> Item:
     conversation_id, item_id = request.match_info["id"], request.match_info["item_id"]
     with refusals(conversation_id):
-        item = await conversations.read_item(request.app[REDIS], conversation_id, OWNER, item_id)
+        item = await conversations.read_item(request.app[REDIS], conversation_id, owner_of(request), item_id)
     if item is None:
         message = f"Item with id '{shown(item_id)}' not found in the conversation '{shown(conversation_id)}'."
         raise ApiError(404, message, param="item_id", code="item_not_found")
@@ -125,7 +125,7 @@ async def _item(request: web.Request) -> Item:
 
 
 async def _read_items(request: web.Request, raw: list[msgspec.Raw]) -> list[Item]:
-    items = await request.app[CREATION].read_items(raw, "items", MAX_NEW_ITEMS, OWNER)
+    items = await request.app[CREATION].read_items(raw, "items", MAX_NEW_ITEMS, owner_of(request))
     check_distinct(items)
     return items
 

@@ -10,6 +10,8 @@ from itertools import chain
 import msgspec
 from aiohttp import web
 
+from api.admission import RETRY_UNKNOWN_SECONDS
+from api.auth import owner_of
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
 from api.context import CREATION, REDIS, SETTINGS, STREAMS
@@ -20,6 +22,7 @@ from api.items import require_sealer
 from api.middleware import RESPONSE_ID
 from api.paging import page, read_page
 from api.sse import wire_of
+from api.streams import was_cut_off
 from api.validation import check_supported, decode_body, decode_request
 from shared.redis import event_log, records
 from shared.redis.records import Idempotency
@@ -27,8 +30,6 @@ from shared.schema.items import shown_to_client
 from shared.schema.request import CompactRequest, CreateResponse
 from shared.schema.response import Response, ResponseError
 
-OWNER = "public"
-"""Whose responses these are, as long as there are no API keys."""
 CANCEL_SECONDS = 5.0  # how long a cancel waits for the worker to end the response
 
 routes = web.RouteTableDef()
@@ -41,7 +42,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
     check_supported(body)
     creation, streams = request.app[CREATION], request.app[STREAMS]
     wire_of(request.headers, request.app[SETTINGS])  # refused before anything is created
-    draft = await creation.draft(body, OWNER)
+    draft = await creation.draft(body, owner_of(request))
     response = draft.record.response
     request[RESPONSE_ID] = response.id
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
@@ -61,21 +62,21 @@ async def compact_response(request: web.Request) -> web.Response:
     body = decode_body(_compact, await request.read())
     creation, streams = request.app[CREATION], request.app[STREAMS]
     sealer = require_sealer(creation.sealer, "compact")
-    draft = await creation.draft(summary_request(body), OWNER)
+    draft = await creation.draft(summary_request(body), owner_of(request))
     response = draft.record.response
     async with streams.end_of(response.id) as subscription, _attended(request, response):
         await creation.create(draft)
         encoded = _checked(await streams.result(response.id, subscription))
-    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, OWNER)
+    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request))
     conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
-    summary = compacted(_decode_response(encoded), conversation, sealer, OWNER)
+    summary = compacted(_decode_response(encoded), conversation, sealer, owner_of(request))
     return _result(msgspec.json.encode(summary))
 
 
 @routes.get("/v1/responses/{id}")
 async def retrieve_response(request: web.Request) -> web.StreamResponse:
     response_id = request.match_info["id"]
-    encoded = await records.read_response(request.app[REDIS], response_id, OWNER)
+    encoded = await records.read_response(request.app[REDIS], response_id, owner_of(request))
     if encoded is None:
         raise response_not_found(response_id)
     if not _flag(request, "stream"):
@@ -86,7 +87,7 @@ async def retrieve_response(request: web.Request) -> web.StreamResponse:
 @routes.delete("/v1/responses/{id}")
 async def delete_response(request: web.Request) -> web.Response:
     response_id = request.match_info["id"]
-    if not await records.delete(request.app[REDIS], response_id, OWNER):
+    if not await records.delete(request.app[REDIS], response_id, owner_of(request)):
         raise response_not_found(response_id)
     return web.json_response({"id": response_id, "object": "response", "deleted": True})
 
@@ -96,13 +97,13 @@ async def cancel_response(request: web.Request) -> web.Response:
     response_id = request.match_info["id"]
     redis, streams = request.app[REDIS], request.app[STREAMS]
     async with streams.end_of(response_id) as subscription:
-        status = await cancel(redis, request.app[SETTINGS], response_id, OWNER)
+        status = await cancel(redis, request.app[SETTINGS], response_id, owner_of(request))
         if status is None:
             raise response_not_found(response_id)
         try:
             return _result(await streams.result(response_id, subscription, timeout=CANCEL_SECONDS))
         except (ResponseGone, TimeoutError):
-            encoded = await records.read_response(redis, response_id, OWNER)
+            encoded = await records.read_response(redis, response_id, owner_of(request))
     if encoded is None:
         raise response_not_found(response_id)
     return _result(encoded)
@@ -112,7 +113,7 @@ async def cancel_response(request: web.Request) -> web.Response:
 async def list_input_items(request: web.Request) -> web.Response:
     response_id = request.match_info["id"]
     wanted = read_page(request)
-    items = await records.read_input(request.app[REDIS], response_id, OWNER)
+    items = await records.read_input(request.app[REDIS], response_id, owner_of(request))
     if items is None:
         raise response_not_found(response_id)
     return _result(msgspec.json.encode(page([shown_to_client(item) for item in items], wanted)))
@@ -122,7 +123,7 @@ async def list_input_items(request: web.Request) -> web.Response:
 async def count_input_tokens(request: web.Request) -> web.Response:
     body = decode_request(await request.read())
     check_supported(body)
-    tokens = await request.app[CREATION].count(body, OWNER)
+    tokens = await request.app[CREATION].count(body, owner_of(request))
     return web.json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
 
@@ -138,7 +139,7 @@ async def _stream(request: web.Request, response_id: str, encoded: bytes, after:
 
 async def _repeat(request: web.Request, body: CreateResponse, response_id: str) -> web.StreamResponse:
     """The answer to a request that came before: the same response, not a second generation."""
-    encoded = await records.read_response(request.app[REDIS], response_id, OWNER)
+    encoded = await records.read_response(request.app[REDIS], response_id, owner_of(request))
     if encoded is None:
         raise response_not_found(response_id)
     if body.stream:
@@ -159,9 +160,11 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         yield
     except ResponseGone:
         raise server_error(f"The response '{response.id}' was deleted before its end.") from None
+    except ApiError:
+        raise  # it was not created, or has ended
     except BaseException:
-        if not response.background:
-            await to_its_end(cancel(redis, request.app[SETTINGS], response.id, OWNER))
+        if not response.background and not (response.store and was_cut_off(request)):
+            await to_its_end(cancel(redis, request.app[SETTINGS], response.id, owner_of(request)))
         raise
     finally:
         if not response.store:
@@ -197,6 +200,9 @@ def _checked(encoded: bytes) -> bytes:
     message = f"{outcome.error.message} (response {outcome.id})"
     if outcome.error.code == "invalid_prompt":
         raise ApiError(400, message, param="input", code=outcome.error.code)
+    if outcome.error.code == "rate_limit_exceeded":
+        headers = {"Retry-After": str(RETRY_UNKNOWN_SECONDS)}
+        raise ApiError(429, message, type="rate_limit_error", code=outcome.error.code, headers=headers)
     raise server_error(message)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from aiohttp import hdrs, web
 
+from api.auth import KEY, chosen_subprotocol, owner_of
 from api.context import CREATION, REDIS, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
 from api.errors import ApiError, shown, unavailable
-from api.routes.responses import OWNER
+from api.rate_limits import count
 from api.sse import wire_of
 from api.websocket import Connection
 
@@ -20,6 +24,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
     settings = request.app[SETTINGS]
     wire = wire_of(request.headers, settings)
     socket = web.WebSocketResponse(
+        protocols=chosen_subprotocol(request),
         compress=False,
         decode_text=False,  # the JSON decoder checks it, and a wrong one is no reason to close the connection
         max_msg_size=2 * settings.max_body_bytes,  # up to here a frame that is too large gets an answer
@@ -29,13 +34,28 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         raise ApiError(405, message, code="method_not_allowed", headers={"Allow": "POST"})
     await socket.prepare(request)
     app = request.app
-    connection = Connection(socket, wire, app[REDIS], app[CREATION], app[STREAMS], settings, OWNER)
+    connection = Connection(
+        socket,
+        wire,
+        app[REDIS],
+        app[CREATION],
+        app[STREAMS],
+        settings,
+        owner_of(request),
+        request.transport,
+        _counter(request),
+    )
     app[SOCKETS].add(connection)
     try:
         await connection.serve()
     finally:
         app[SOCKETS].discard(connection)
     return socket
+
+
+def _counter(request: web.Request) -> Callable[[], Awaitable[object]] | None:
+    """Counts a frame as a request of its key. Raises ApiError where that is one too many."""
+    return partial(count, request.app[REDIS], request[KEY]) if KEY in request else None
 
 
 def _check_origin(request: web.Request) -> None:

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from shared.redis import keys, queue
 from shared.redis.conversations import Opening
+from shared.redis.queue import Terms
 from shared.schema.ids import new_id
 from shared.schema.items import Item
 from shared.schema.tools import Tool, ToolChoice
@@ -39,10 +40,11 @@ class Answer(Struct, kw_only=True):
     error: str | None = None  # the template or the model refused
 
 
-async def ask(redis: Redis, model: str, question: Question, timeout: float) -> Answer | None:
-    """A worker's answer; None when none came within `timeout` seconds."""
+async def ask(redis: Redis, model: str, question: Question, timeout: float, terms: Terms) -> Answer | None:
+    """A worker's answer; None when none came within `timeout` seconds. Raises Refused."""
     request_id = new_id("count")
-    await queue.enqueue(redis, model, request_id, queue.COUNT_TOKENS, request_id, msgspec.json.encode(question))
+    encoded = msgspec.json.encode(question)
+    await queue.enqueue(redis, model, request_id, terms, queue.COUNT_TOKENS, request_id, encoded)
     reply = await cast(
         Awaitable[tuple[bytes, bytes] | None],
         redis.blpop([keys.reply(request_id)], timeout=timeout),  # type: ignore[arg-type]

@@ -91,6 +91,8 @@ async def finish(
             keys.job(response_id),
             keys.retry(response_id),
             *(conversations.names(conversation.id) if conversation else ("", "", "")),
+            keys.claimed(model),
+            keys.DEADLINES,
         ],
         [
             token,

@@ -8,11 +8,20 @@
 | lr:order:ID            | zset   | front end, then worker  | as its conversation: ids of items by position      |
 | lr:events:ID           | stream | front end, then worker  | while it runs, then EVENT_LOG_TTL_SECONDS          |
 | lr:idempotency:DIGEST  | hash   | front end               | IDEMPOTENCY_TTL_SECONDS                            |
+| lr:rate:NAME           | zset   | front end               | a minute from its last request                     |
 | lr:reply:ID            | list   | worker                  | a minute                                           |
-| lr:queue:MODEL         | zset   | front end (arq's queue) | while a job waits or runs                          |
+| lr:queue:MODEL         | zset   | front end (arq's queue) | two days after its last job came                   |
+| lr:lane:MODEL:OWNER    | zset   | front end               | as its queue: jobs nobody has claimed              |
+| lr:owners:MODEL        | zset   | front end, then worker  | as its queue: owners with such jobs                |
+| lr:claimed:MODEL       | hash   | worker                  | as its queue: owners of the jobs claimed           |
+| lr:shares              | hash   | front end               | two days: owners who may not run more than N jobs  |
+| lr:held:OWNER          | set    | worker                  | two days: what such an owner's jobs run as         |
+| lr:deadlines           | zset   | front end               | for good; entries go with their job                |
 | lr:wake:MODEL          | list   | front end               | a minute                                           |
 | lr:worker:ID           | string | worker                  | three heartbeats                                   |
 | lr:workers             | set    | worker                  | for good; members go when their worker is gone     |
+| lr:model:ID            | string | worker                  | an hour after its last worker                      |
+| lr:models              | set    | worker                  | for good; members go with their lr:model:ID        |
 | arq:job:ID             | string | front end               | until the job ends, a day at most                  |
 | arq:in-progress:ID     | string | worker                  | the lease: LEASE_SECONDS, renewed by its holder    |
 | arq:retry:ID           | string | worker                  | until the job ends, a day at most                  |
@@ -32,6 +41,12 @@ CONVERSATION_PREFIX = "lr:conversation:"
 ORDER_PREFIX = "lr:order:"
 ITEMS_PREFIX = "lr:items:"
 JOB_PREFIX = job_key_prefix
+QUEUE_PREFIX = "lr:queue:"
+HELD_PREFIX = "lr:held:"
+SHARES = "lr:shares"
+DEADLINES = "lr:deadlines"
+MODELS = "lr:models"
+MODEL_PREFIX = "lr:model:"
 WORKERS = "lr:workers"
 WORKER_PREFIX = "lr:worker:"
 LEASE_PREFIX = in_progress_key_prefix
@@ -82,14 +97,45 @@ def idempotency(owner: str, key: str) -> str:
     return f"lr:idempotency:{hashlib.sha256(f'{owner}:{key}'.encode()).hexdigest()}"
 
 
+def rate(name: str) -> str:
+    """The requests an API key's name has made in the last minute: their ids by time."""
+    return f"lr:rate:{name}"
+
+
 def queue(model: str) -> str:
-    """arq's queue of a model variant: job ids by the time they were enqueued."""
-    return f"lr:queue:{model}"
+    """arq's queue of a model variant: ids of the jobs that wait or run, by the time they were enqueued."""
+    return QUEUE_PREFIX + model
+
+
+def lane(model: str, owner: str) -> str:
+    """An owner's jobs in a queue that nobody has claimed, by the order in which they are to be."""
+    return f"lr:lane:{model}:{owner}"
+
+
+def owners(model: str) -> str:
+    """The owners with a lane, by the time one of their jobs was last claimed."""
+    return f"lr:owners:{model}"
+
+
+def claimed(model: str) -> str:
+    """The jobs of a queue that were claimed: owner by id. Each runs while its lease lives, and else is to be claimed
+    again."""
+    return f"lr:claimed:{model}"
+
+
+def deadline(job_id: str, model: str) -> str:
+    """A job in DEADLINES, whose scores say until when (Redis' clock, ms) it may wait for a worker."""
+    return f"{job_id}\n{queue(model)}"
 
 
 def wake(model: str) -> str:
     """One element for each job enqueued, so that each wakes one worker."""
     return f"lr:wake:{model}"
+
+
+def model(model_id: str) -> str:
+    """A model variant as the last worker that served it described it: JSON, see `registry`."""
+    return MODEL_PREFIX + model_id
 
 
 def worker(worker_id: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from arq.jobs import serialize_job
 from arq.utils import timestamp_ms
+from msgspec import Struct
 from redis.asyncio import Redis
 
 from shared.redis import keys, scripts
@@ -15,9 +17,9 @@ from shared.redis import keys, scripts
 GENERATE = "generate"  # the arq function that runs a response
 COUNT_TOKENS = "count_tokens"  # the arq function that measures a prompt
 JOB_TTL_MS = 24 * 3600 * 1000
-CLAIM_SCAN = 1000  # entries of a queue that one claim looks at
 
 _encoder = msgspec.msgpack.Encoder()
+encode_terms = msgspec.json.Encoder().encode
 
 
 def serialize(data: dict[str, Any]) -> bytes:
@@ -36,13 +38,63 @@ def definition(function: str, *arguments: str | bytes) -> bytes:
     return serialize_job(function, arguments, {}, None, timestamp_ms(), serializer=serialize)
 
 
-async def enqueue(redis: Redis, model: str, job_id: str, function: str, *arguments: str | bytes) -> None:
-    """Enqueues a job for a model and wakes one worker."""
-    await scripts.ENQUEUE.call(
+class Terms(Struct, kw_only=True):
+    """On what terms a job comes into a queue: whose it is, and when it is refused or given up."""
+
+    owner: str
+    share: int = 0  # jobs of this owner that may run at once, on all models; 0: as many as there are slots
+    timeout_ms: int = 600_000  # how long it may wait for a worker
+    ttl_ms: int = JOB_TTL_MS  # how long its definition is kept
+    first: bool = False  # goes before what the same owner has waiting
+    # it is refused ...
+    max_queue: int = 0  # ... where so many jobs wait and the owner has its part of them; 0: never
+    max_wait_ms: int = 0  # ... where it would wait longer than that; 0: never
+    # ... by what is known of the model's workers:
+    slots: int = 0  # jobs they run at once, together
+    interval_ms: float = 0.0  # from the end of one job to the end of the next while all slots are taken; 0: unknown
+    job_ms: float = 0.0  # how long one job takes
+
+
+class Refused(Exception):
+    """Nothing was written: too much is waiting."""
+
+    def __init__(self, reason: Literal["queue", "wait"], waiting: int, wait_ms: int, retry_ms: int) -> None:
+        super().__init__(f"{waiting} jobs wait")
+        self.reason = reason  # the queue is full, or the wait too long
+        self.waiting = waiting  # jobs of this model
+        self.wait_ms = wait_ms  # how long the job would have waited; 0: unknown
+        self.retry_ms = retry_ms  # how long until it would not be refused; 0: unknown
+
+    @classmethod
+    def of(cls, outcome: Sequence[Any]) -> Refused:
+        """From what a script returned behind its code."""
+        reason, waiting, wait_ms, retry_ms = outcome
+        return cls("queue" if reason == b"queue" else "wait", waiting, wait_ms, retry_ms)
+
+
+def names(model: str, job_id: str, owner: str) -> list[str]:
+    """The keys of a queue as the scripts take them that bring a job into it."""
+    return [
+        keys.job(job_id),
+        keys.queue(model),
+        keys.wake(model),
+        keys.claimed(model),
+        keys.owners(model),
+        keys.lane(model, owner),
+        keys.SHARES,
+        keys.DEADLINES,
+    ]
+
+
+async def enqueue(redis: Redis, model: str, job_id: str, terms: Terms, function: str, *arguments: str | bytes) -> None:
+    """Enqueues a job for a model and wakes one worker. Raises Refused."""
+    outcome = await scripts.ENQUEUE.call(
         redis,
-        [keys.job(job_id), keys.queue(model), keys.wake(model)],
-        [job_id, definition(function, *arguments), JOB_TTL_MS],
+        names(model, job_id, terms.owner),
+        [job_id, definition(function, *arguments), encode_terms(terms)],
     )
+    if outcome[0]:
+        raise Refused.of(outcome[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +106,53 @@ class Claim:
 
 
 async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int) -> list[Claim]:
-    """Up to `wanted` waiting jobs of a model's queue, leased to `token`, oldest first."""
+    """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner."""
     found = await scripts.CLAIM.call(
-        redis, [keys.queue(model)], [keys.LEASE_PREFIX, token, wanted, lease_ms, CLAIM_SCAN]
+        redis,
+        [keys.queue(model), keys.claimed(model), keys.owners(model), keys.SHARES, keys.DEADLINES],
+        [
+            keys.LEASE_PREFIX,
+            keys.lane(model, ""),
+            keys.HELD_PREFIX,
+            token,
+            wanted,
+            lease_ms,
+            2 * JOB_TTL_MS,
+            keys.JOB_PREFIX,
+        ],
     )
     return [Claim(found[i].decode(), int(float(found[i + 1]))) for i in range(0, len(found), 2)]
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A job that has passed the time it may wait for a worker."""
+
+    entry: str
+    job_id: str
+    model: str
+    lost: bool  # it was begun, and nobody went on with it
+
+
+async def overdue(redis: Redis, most: int) -> list[Overdue]:
+    """Up to `most` such jobs of all queues; each is to be given to `expire`."""
+    found = await scripts.OVERDUE.call(redis, [keys.DEADLINES], [most])
+    jobs = []
+    for entry in found:
+        job_id, queue, *lost = entry.decode().split("\n")
+        jobs.append(Overdue(entry.decode(), job_id, queue.removeprefix(keys.QUEUE_PREFIX), bool(lost)))
+    return jobs
+
+
+async def expire(redis: Redis, job: Overdue, token: str, lease_ms: int, again_ms: int) -> bool:
+    """Whether the job is leased to `token` now, whose holder has to end it. If not it has ended, or runs: then it is
+    overdue again after `again_ms`."""
+    taken: int = await scripts.EXPIRE.call(
+        redis,
+        [keys.DEADLINES, keys.lease(job.job_id), keys.queue(job.model), keys.claimed(job.model)],
+        [job.entry, keys.deadline(job.job_id, job.model), job.job_id, token, lease_ms, again_ms],
+    )
+    return taken == 1
 
 
 LOST, HELD, CANCEL = 0, 1, 2
@@ -75,7 +169,15 @@ async def release(redis: Redis, model: str, job_id: str, token: str, *, done: bo
     """Takes a job out of its queue (`done`), or gives it back and wakes another worker; False: the lease was lost."""
     released: int = await scripts.RELEASE.call(
         redis,
-        [keys.lease(job_id), keys.queue(model), keys.job(job_id), keys.retry(job_id), keys.wake(model)],
+        [
+            keys.lease(job_id),
+            keys.queue(model),
+            keys.job(job_id),
+            keys.retry(job_id),
+            keys.wake(model),
+            keys.claimed(model),
+            keys.DEADLINES,
+        ],
         [token, job_id, int(done)],
     )
     return released == 1

@@ -133,20 +133,19 @@ async def create(
     ttl_seconds: int,
     idempotency: Idempotency | None = None,
     conversation_ttl_seconds: int | None = None,
+    terms: queue.Terms | None = None,
 ) -> Created | AncestorGone | Repeated:
     """Writes a record and its first events, enqueues the job and wakes a worker, in one round trip.
 
     A response that belongs to a conversation, which has to be as its `opening` says, holds it from now on.
-    Raises ConversationGone, ConversationHeld, ConversationChanged, ItemRepeated.
+    Raises ConversationGone, ConversationHeld, ConversationChanged, ItemRepeated, queue.Refused.
     """
     response, model = record.response, record.generation.model
     opening, joins = record.opening, response.conversation is not None
     names = [
+        *queue.names(model, response.id, record.owner),
         keys.response(response.id),
         keys.events(response.id),
-        keys.job(response.id),
-        keys.queue(model),
-        keys.wake(model),
         keys.idempotency(record.owner, idempotency.key) if idempotency else "",
         *(conversations.names(opening.conversation) if opening else ("", "", "")),
         *map(keys.response, record.ancestors),
@@ -160,6 +159,7 @@ async def create(
         "inherited": record.inherited,
         "response": _encode(response),
         "request": _encode(record.generation),
+        "lane": keys.lane(model, record.owner),
     }
     if opening:
         fields |= {"conversation": opening.conversation, "before": opening.before}
@@ -169,7 +169,7 @@ async def create(
         [
             response.id,
             queue.definition(queue.GENERATE, response.id),
-            queue.JOB_TTL_MS,
+            queue.encode_terms(terms or queue.Terms(owner=record.owner)),
             ttl_seconds,
             idempotency.ttl_seconds if idempotency else 0,
             idempotency.digest if idempotency else "",
@@ -187,6 +187,8 @@ async def create(
             return AncestorGone(record.ancestors[position - 1])
         case [2, response_id, digest]:
             return Repeated(response_id.decode(), bool(idempotency and digest == idempotency.digest.encode()))
+        case [7, *refusal]:
+            raise queue.Refused.of(refusal)
         case [3] if not joins:
             return AncestorGone(response.previous_response_id or "")
         case [(3 | 4 | 5 | 6) as refusal, *about]:

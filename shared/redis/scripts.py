@@ -42,18 +42,21 @@ def _script(*names: str) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-CREATE: Final = _script("_conversation", "create")
-ENQUEUE: Final = _script("enqueue")
+CREATE: Final = _script("_conversation", "_queue", "create")
+ENQUEUE: Final = _script("_queue", "enqueue")
 CLAIM: Final = _script("claim")
 RENEW: Final = _script("renew")
 APPEND: Final = _script("append")
 FINISH: Final = _script("_conversation", "finish")
+OVERDUE: Final = _script("overdue")
+EXPIRE: Final = _script("expire")
 RELEASE: Final = _script("release")
 CONTEXT: Final = _script("_conversation", "context")
 WORKERS: Final = _script("workers")
 CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
 START: Final = _script("start")
+RATE: Final = _script("rate")
 CHECKPOINT: Final = _script("checkpoint")
 CONVERSATION_CREATE: Final = _script("_conversation", "conversation_create")
 CONVERSATION_UPDATE: Final = _script("_conversation", "conversation_update")
@@ -64,7 +67,9 @@ CONVERSATION_PAGE: Final = _script("conversation_page")
 CONVERSATION_ITEMS: Final = _script("_conversation", "conversation_items")
 ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
+    RATE,
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
+    *(OVERDUE, EXPIRE),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),
 )
 

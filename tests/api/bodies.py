@@ -95,15 +95,15 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return items
 
 
-SCHEMAS = st.sampled_from(
+OBJECTS = st.sampled_from(
     [
         {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False},
         {"type": "object", "properties": {"n": {"enum": [1, 2, None]}}, "additionalProperties": False},
-        {"$defs": {"x": {"type": "integer"}}, "type": "array", "items": {"$ref": "#/$defs/x"}},
     ]
 )
+SCHEMAS = OBJECTS | st.just({"$defs": {"x": {"type": "integer"}}, "type": "array", "items": {"$ref": "#/$defs/x"}})
 TOOLS = st.one_of(
-    st.builds(lambda schema: {"type": "function", "name": "f", "parameters": schema, "strict": False}, SCHEMAS),
+    st.builds(lambda schema: {"type": "function", "name": "f", "parameters": schema, "strict": False}, OBJECTS),
     st.just({"type": "custom", "name": "f", "format": {"type": "text"}}),
     st.just({"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}]}),
     st.just({"type": "web_search"}),

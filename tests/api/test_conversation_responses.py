@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from api.context import CREATION
 from api.errors import ApiError
-from api.routes.responses import OWNER
+from shared.api_keys import PUBLIC
 from shared.redis import keys
 from shared.schema.request import CreateResponse
 from tests.api.conversing import call, items_of, new, texts_of
@@ -353,7 +353,7 @@ async def test_a_conversation_that_changes_while_a_request_is_checked_is_not_joi
     conversation = await new(stack, "before")
     creation = stack.fronts[0].app[CREATION]
     request = CreateResponse(input="Q1", conversation=conversation)
-    draft = await creation.draft(request, OWNER)
+    draft = await creation.draft(request, PUBLIC)
     await call(stack, "POST", f"/{conversation}/items", {"items": [CALL]})
     with pytest.raises(ApiError) as caught:
         await creation.create(draft)

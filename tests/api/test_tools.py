@@ -176,6 +176,19 @@ async def test_hosted_tools_are_ignored_or_refused_by_setting(make_stack: StackF
             {"tools": [{**NOTE, "format": {"type": "grammar", "syntax": "regex", "definition": "("}}]},
             "tools[0].format.definition",
         ),
+        ({"tools": [{**WEATHER, "parameters": {"type": "string"}}]}, "tools[0].parameters.type"),
+        ({"tools": [{**WEATHER, "parameters": {"type": "array"}, "strict": False}]}, "tools[0].parameters.type"),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": []}},
+            "tool_choice",
+        ),
+        (
+            {
+                "tools": [WEATHER, NOTE],
+                "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]},
+            },
+            "tool_choice",
+        ),
         ({"text": {"format": {"type": "json_schema", "name": "x y", "schema": {}}}}, "text.format.name"),
         (
             {"text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "no"}}}},
@@ -207,6 +220,25 @@ async def test_hosted_tools_are_ignored_or_refused_by_setting(make_stack: StackF
 async def test_what_is_wrong_with_tools_is_named(qwen: Stack, fields: dict[str, Any], param: str) -> None:
     status, body = await qwen.post(**{"input": "Hi", **fields})
     assert (status, body["error"]["param"]) == (400, param), body
+
+
+async def test_what_need_not_be_kept_is_not_refused(qwen: Stack) -> None:
+    odd = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
+    qwen.engine.play(Script("Hello"), Script("Hello"))
+    form = {"type": "json_schema", "name": "x", "schema": odd, "strict": False}
+    for fields in ({"tools": [{**WEATHER, "parameters": odd, "strict": False}]}, {"text": {"format": form}}):
+        status, response = await qwen.post(input="Hi", **fields)
+        assert (status, response["status"]) == (200, "completed"), response
+    for fields in ({"tools": [{**WEATHER, "parameters": odd}]}, {"text": {"format": {**form, "strict": None}}}):
+        status, response = await qwen.post(input="Hi", **fields)
+        assert status == 400
+        assert response["error"]["param"].endswith("properties.a.uniqueItems")
+
+
+async def test_all_tools_together_have_a_size(qwen: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.tools.MAX_TOOLS_BYTES", 10_000)
+    status, body = await qwen.post(input="Hi", tools=[WEATHER, {**NOTE, "description": "x" * 10_000}])
+    assert (status, body["error"]["param"]) == (400, "tools")
 
 
 async def test_an_output_nobody_asked_for_is_refused_in_a_chain(qwen: Stack) -> None:

@@ -39,6 +39,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         first_tokens=2,
         prefix=40,
         sharers=4,
+        constrained=2,
         relay_clients=20,
         relay_rates=(400,),
         relay_seconds=0.5,
@@ -71,6 +72,8 @@ def test_each_benchmark_writes_its_figures(plan: Plan, tmp_path: Path) -> None:
         _check_figure(result)
     units = [result["unit"] for result in document["results"] if result["bench"] == "decode"]
     assert units == ["tokens/s", "ratio", "ratio"] * len(plan.decode)
+    constrained, free, _ = [result for result in document["results"] if result["bench"] == "grammar"]
+    assert constrained["details"]["tokens"] == free["details"]["tokens"] > 0  # one round: the very same lengths
 
 
 def test_a_random_model_says_as_many_words_as_it_is_asked_for(plan: Plan, stack: Stack, load: Clients) -> None:
@@ -91,14 +94,16 @@ def test_a_random_model_says_as_many_words_as_it_is_asked_for(plan: Plan, stack:
 def test_two_servers_are_compared(stack: Stack, tmp_path: Path) -> None:
     base = stack.url.removesuffix("/responses")
     figures = tmp_path / "compare.json"
-    arguments = f"--ours {base} --peer {base}/ --streams 1,3 --tokens 100 --rounds 1 --json {figures}".split()
+    arguments = f"--ours {base} --peer {base}/ --streams 1,3 --schema-streams 2 --tokens 100 --rounds 1".split()
+    arguments += ["--json", str(figures)]
     result = CliRunner().invoke(compare.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     results = json.loads(figures.read_bytes())["results"]
     for one in results:
         _check_figure(one)
-    complete = [one for one in results if one["case"].endswith("complete streams")]
-    assert [one["value"] for one in complete] == [1.0] * 6
+    for what, cases in (("complete streams", 3), ("answers by the schema", 1)):
+        shares = [one["value"] for one in results if one["case"].endswith(what)]
+        assert shares == [1.0] * 3 * cases
 
 
 def _check_figure(result: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 LONGEST_SECONDS = 60.0
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 WEB = """
 import http.server, json, os, signal, threading
@@ -71,8 +72,8 @@ class Command:
     """`llamarelay ARGUMENTS` as a process whose output can be waited for. Ends with the test."""
 
     def __init__(self, programs: Path, *arguments: str, **environment: str) -> None:
-        ours = {"PYTHONPATH": str(programs), "HOME": str(programs)}
-        unset = {"REDIS_URL", "MODELS", "PORT", "LOG_FORMAT", "XDG_DATA_HOME"}
+        ours = {"PYTHONPATH": f"{programs}{os.pathsep}{CHECKOUT}", "HOME": str(programs)}
+        unset = {"REDIS_URL", "MODELS", "HOST", "PORT", "LOG_FORMAT", "XDG_DATA_HOME", "API_KEYS", "ALLOW_ANONYMOUS"}
         inherited = {name: value for name, value in os.environ.items() if name not in unset}
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli.main", *arguments],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import struct
+import tracemalloc
 from pathlib import Path
 
 import gguf
@@ -166,3 +167,120 @@ def test_no_change_of_bytes_crashes_the_reader(changes: list[tuple[int, int]], t
     except HeaderError:
         return
     assert header.parameters >= 0
+
+
+FLOAT32, BOOL, UINT64, INT64, INT32 = 6, 7, 10, 11, 5
+WRONG_TYPES = {
+    "an architecture that is a number": pair(b"general.architecture", UINT32, bytes(4)),
+    "an architecture that is a list": pair(b"general.architecture", ARRAY, struct.pack("<IQ", UINT32, 1) + bytes(4)),
+    "a template that is a number": pair(b"tokenizer.chat_template", FLOAT32, struct.pack("<f", float("nan"))),
+    "a template that is a list": pair(b"tokenizer.chat_template", ARRAY, struct.pack("<IQ", STRING, 1) + string(b"{{")),
+    "a template that is no text": pair(b"tokenizer.chat_template", STRING, string(b"\xff\xfe\x00{{")),
+    "a vocabulary that is a number": pair(b"tokenizer.ggml.tokens", UINT64, bytes(8)),
+    "a vocabulary of numbers": pair(b"tokenizer.ggml.tokens", ARRAY, struct.pack("<IQ", INT32, 2) + bytes(8)),
+    "a context that is a text": pair(b"qwen3.context_length", STRING, string(b"4096")),
+    "a context that is not a number": pair(b"qwen3.context_length", FLOAT32, struct.pack("<f", float("inf"))),
+    "a context below zero": pair(b"qwen3.context_length", INT64, struct.pack("<q", -1)),
+    "a context that is true": pair(b"qwen3.context_length", BOOL, b"\x01"),
+    "an enormous context": pair(b"qwen3.context_length", UINT64, struct.pack("<Q", HUGE)),
+    "a file type of no name": pair(b"general.file_type", UINT32, struct.pack("<I", 4_000_000_000)),
+    "a file type that is a text": pair(b"general.file_type", STRING, string(b"15")),
+    "a count of parts that is a text": pair(b"split.count", STRING, string(b"2")),
+    "a count of parts below zero": pair(b"split.count", INT32, struct.pack("<i", -2)),
+    "a name of spaces": pair(b"general.name", STRING, string(b" \n ")),
+    "an alignment that is a text": pair(b"general.alignment", STRING, string(b"33")),
+    "an empty key": pair(b"", UINT32, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("entry", WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_a_value_of_the_wrong_type_is_as_if_it_were_not_there(entry: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "odd.gguf"
+    architecture = b"" if b"architecture" in entry else pair(b"general.architecture", STRING, string(b"qwen3"))
+    path.write_bytes(head(architecture + entry, count=2 if architecture else 1) + bytes(32))
+    header = read_header(path)
+    assert header.architecture == ("qwen3" if architecture else None)
+    assert header.context_length is None
+    assert header.name is None
+    assert header.file_type is None
+    assert header.split_count == 1
+    assert header.chat_template is None or "\ufffd" in header.chat_template
+
+
+@pytest.mark.parametrize("value", [(FLOAT32, struct.pack("<f", 32.0)), (UINT32, b"\x03\0\0\0")])
+def test_an_alignment_that_is_none_is_refused(value: tuple[int, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "odd.gguf"
+    path.write_bytes(head(pair(b"general.alignment", *value)) + bytes(32))
+    with pytest.raises(HeaderError, match="not a power of two"):
+        read_header(path)
+
+
+def peak_of(path: Path) -> tuple[Header | HeaderError, int]:
+    """What reading a file gives, and the most bytes it took."""
+    tracemalloc.start()
+    try:
+        try:
+            found: Header | HeaderError = read_header(path)
+        except HeaderError as error:
+            found = error
+        return found, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+NUMBERS = st.sampled_from(
+    [0, 1, 2, 8, 9, 12, 255, 1 << 14, 1 << 17, 1 << 22, 1 << 28, 1 << 31, 1 << 40, HUGE - 7, HUGE]
+)
+PIECES = st.one_of(
+    st.binary(max_size=64),
+    NUMBERS.map(lambda number: struct.pack("<Q", number)),
+    NUMBERS.map(lambda number: struct.pack("<I", number & 0xFFFFFFFF)),
+    st.binary(max_size=24).map(string),
+    st.sampled_from([b"tokenizer.ggml.tokens", b"general.alignment", b"tokenizer.chat_template"]).map(string),
+)
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(PIECES, max_size=40), counts=st.tuples(NUMBERS, NUMBERS))
+def test_nothing_that_looks_like_metadata_costs_much(
+    pieces: list[bytes], counts: tuple[int, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "fuzzed.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, *counts) + b"".join(pieces))
+    found, peak = peak_of(path)
+    assert isinstance(found, Header) or len(str(found)) < 200
+    assert peak < 8 << 20
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 40), PIECES), min_size=1, max_size=4),
+    sparse=st.booleans(),
+)
+def test_nothing_cut_out_or_put_in_crashes_the_reader(
+    edits: list[tuple[int, int, bytes]], sparse: bool, tmp_path: Path
+) -> None:
+    """Also at the head of a file that claims to be large, so that nothing ends early only because the file does."""
+    whole = tmp_path / "whole.gguf"
+    if not whole.exists():
+        write_gguf(whole, vocabulary=3)
+    content = bytearray(whole.read_bytes())
+    for position, removed, piece in edits:
+        position %= len(content) + 1
+        content[position : position + removed] = piece
+    path = tmp_path / "changed.gguf"
+    path.write_bytes(content)
+    if sparse:
+        os.truncate(path, 1 << 40)
+    found, peak = peak_of(path)
+    assert isinstance(found, Header) or (str(found).isprintable() and len(str(found)) < 200)
+    assert peak < 8 << 20
+
+
+def test_many_strings_are_stepped_over_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "many.gguf"
+    strings = struct.pack("<IQ", STRING, 1 << 18) + bytes(8 << 18)
+    path.write_bytes(head(pair(b"a", ARRAY, strings)))
+    found, peak = peak_of(path)
+    assert isinstance(found, Header)
+    assert peak < 8 << 20

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.grammar import Unsupported, check_grammar, check_schema, lark_tokens
+from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, lark_tokens, loosened
 
 OBJECT = {"type": "object"}
 
@@ -55,6 +55,54 @@ def test_a_keyword_that_cannot_be_kept_is_named_with_its_place(schema: Any, path
     with pytest.raises(Unsupported, match=word) as refused:
         check_schema(schema)
     assert refused.value.path == path
+
+
+def test_a_schema_is_loosened_where_it_cannot_be_kept_and_only_there() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a.b[0]": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
+            "when": {"type": "string", "format": "json-pointer", "maxLength": 9},
+            "either": {"oneOf": [{"type": "number"}, {"type": "integer", "contains": {}}]},
+        },
+        "required": ["a.b[0]"],
+    }
+    kept = loosened(schema)
+    check_schema(kept)
+    assert kept["required"] == ["a.b[0]"]
+    assert kept["properties"]["a.b[0]"] == {"type": "array", "items": {"type": "integer"}}
+    assert kept["properties"]["when"] == {"type": "string", "maxLength": 9}
+    assert schema["properties"]["when"]["format"] == "json-pointer"  # type: ignore[index]
+    fine = {"type": "object", "properties": {"a": {"type": "string"}}}
+    assert loosened(fine) is fine
+
+
+@pytest.mark.parametrize(
+    ("schema", "kept"),
+    [
+        ({"type": "array", "$ref": "http://example.org/x"}, {"type": "array"}),
+        ({"type": "banana"}, {}),
+        ({"type": "object", "required": ["a"], "additionalProperties": False}, {"type": "object"}),
+    ],
+)
+def test_at_worst_the_type_is_kept(schema: dict[str, Any], kept: dict[str, Any]) -> None:
+    assert loosened(schema) == kept
+
+
+@pytest.mark.parametrize("parameters", [{"type": "string"}, {"type": ["object", "null"]}, {"type": 7}])
+def test_arguments_are_always_an_object(parameters: dict[str, Any]) -> None:
+    for strict in (True, False):
+        with pytest.raises(Unsupported) as refused:
+            check_parameters(parameters, strict=strict)
+        assert refused.value.path == "type"
+    check_parameters({}, strict=True)
+
+
+def test_arguments_that_could_be_no_object_are_refused_where_they_have_to_be_kept() -> None:
+    strings = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    with pytest.raises(Unsupported):
+        check_parameters(strings, strict=True)
+    check_parameters(strings, strict=False)
 
 
 def nested(levels: int) -> dict[str, Any]:

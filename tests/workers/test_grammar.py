@@ -7,17 +7,19 @@ import json
 import random
 import re
 import time
+from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher
 
-from shared.grammar import Unsupported
+from shared.grammar import Unsupported, check_schema, json_grammar
 from shared.schema.tools import AllowedTools, CustomChoice, CustomTool, FunctionChoice, FunctionTool, GrammarFormat
-from tests.workers.dialects.samples import TOOLS, WEATHER, dialect_of
-from tests.workers.dialects.walks import END, vocabulary, walk
+from tests.workers.dialects.samples import SAMPLES, TOOLS, WEATHER, Sample, dialect_of, items
+from tests.workers.dialects.walks import END, MARKERS, vocabulary, walk
 from workers.dialects.base import Opening
 from workers.dialects.toolbox import Toolbox
 from workers.grammar.builder import GrammarError
@@ -191,6 +193,91 @@ def test_a_schema_that_only_the_tool_s_strictness_needs() -> None:
     strict = Toolbox([FunctionTool(name="strict", parameters=odd)])
     with pytest.raises(GrammarError, match="uniqueItems"):
         GRAMMARS.constraint(QWEN3, demand(strict), CLOSED)
+
+
+@pytest.mark.parametrize("sample", {sample.dialect.name: sample for sample in SAMPLES}.values(), ids=str)
+def test_loose_tools_give_json_in_every_family(sample: Sample) -> None:
+    """Also where the schema says what cannot be kept."""
+    inner = {"type": "array", "uniqueItems": True, "items": {"type": "integer"}, "maxItems": 2}
+    properties = {"a": inner, "b": {"type": "string", "pattern": "(?=x)y"}}
+    parameters = {"type": "object", "properties": properties, "required": ["a"], "additionalProperties": False}
+    tools = Toolbox([FunctionTool(name="loose", parameters=parameters, strict=False)])
+    known = Grammars(vocabulary(MARKERS))
+    asked = demand(tools, "required", parallel=False)
+    read = 0
+    for seed in range(12):
+        made = known.constraint(sample.dialect, asked, sample.tail)
+        assert made is not None
+        if (output := walk(made, known.vocabulary, random.Random(seed))) is None:
+            continue
+        parser = sample.dialect.parser(sample.tail, asked.tools, sure=True)
+        [call] = [item for item in items([*parser.feed(output), *parser.finish()]) if item[0] == "call"]
+        arguments = json.loads(call[2])
+        assert isinstance(arguments["a"], list)
+        assert set(arguments) <= {"a", "b"}
+        read += 1
+    assert read
+
+
+def test_a_loose_format_is_kept_as_far_as_possible() -> None:
+    loose = {**SCHEMA, "properties": {**SCHEMA["properties"], "ok": {"type": "boolean", "not": {"const": True}}}}
+    with pytest.raises(GrammarError):
+        constraint(demand(Toolbox(), format=loose))
+    made = constraint(demand(Toolbox(), format=loose, strict=False))
+    write(made, '{"name": "x", "ok": true}')
+    assert made.finished
+
+
+def test_a_bound_that_excludes_zero_does() -> None:
+    def allows(schema: dict[str, Any], number: str) -> bool:
+        matcher = LLMatcher(VOCABULARY.tokenizer, json_grammar({"type": "number", **schema}))
+        return bool(matcher.consume_tokens(VOCABULARY.tokenize(number)) and matcher.is_accepting())
+
+    for schema, inside, outside in (
+        ({"exclusiveMinimum": 0, "maximum": 0.05}, ("0.05", "0.001"), ("0", "0.0", "-0.1", "0.06")),
+        ({"exclusiveMinimum": 0, "minimum": 0.5, "exclusiveMaximum": 0.9}, ("0.5",), ("0", "0.4", "0.9")),
+        ({"exclusiveMaximum": 0, "minimum": -0.05}, ("-0.05", "-0.001"), ("0", "-0", "-0.0", "0.1")),
+        ({"exclusiveMinimum": 0}, ("0.00000001", "7"), ("0", "-1")),
+    ):
+        assert [n for n in inside if not allows(schema, n)] == []
+        assert [n for n in outside if allows(schema, n)] == []
+
+
+KEPT = {
+    **{f: {"type": "string", "format": f} for f in ("date", "date-time", "email", "hostname", "ipv4", "ipv6", "uuid")},
+    "numbers": {"type": "number", "minimum": -1.5, "exclusiveMaximum": 2.25},
+    "multiples": {"type": "integer", "multipleOf": 7, "minimum": -20, "maximum": 100},
+    "lengths": {"type": "string", "minLength": 3, "maxLength": 5},
+    "a pattern of a length": {"type": "string", "pattern": "^[a-zé]+$", "minLength": 2, "maxLength": 4},
+    "counted properties": {"type": "object", "minProperties": 2, "maxProperties": 3},
+    "more properties": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"],
+                        "additionalProperties": {"type": "string"}},
+    "a tuple": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2,
+                "maxItems": 4, "items": {"type": "null"}},
+    "all of": {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+                         {"properties": {"b": {"type": "string"}}, "required": ["b"]}]},
+    "one of": {"oneOf": [{"type": "string", "maxLength": 4}, {"type": "integer"}]},
+    "a constant": {"const": {"a": [1, 2.5, 'é\n"', None]}},
+    "values": {"enum": ["a", "ä\t", 1.0, {"x": []}]},
+    "types": {"type": ["string", "null", "integer"], "maxLength": 3},
+    "recursion": {"$defs": {"t": {"type": "object", "properties": {"v": {"type": "integer"}, "kids": {
+        "type": "array", "items": {"$ref": "#/$defs/t"}, "maxItems": 2}}, "required": ["v", "kids"],
+        "additionalProperties": False}}, "$ref": "#/$defs/t"},
+    "itself": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+               "required": ["next"], "additionalProperties": False},
+    "bounds beside a reference": {"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n", "minimum": 3, "maximum": 9},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", KEPT.values(), ids=KEPT)
+def test_what_is_written_validates(schema: dict[str, Any]) -> None:
+    """By another judge than the one who made the grammar, formats included."""
+    check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    written = [walk(constraint(demand(Toolbox(), format=schema)), VOCABULARY, random.Random(n), 300) for n in range(25)]
+    assert any(written)
+    for text in filter(None, written):
+        validator.validate(json.loads(text))
 
 
 def test_a_grammar_that_costs_too_much_fails_alone_and_soon() -> None:

@@ -13,6 +13,7 @@ from shared.schema.items import (
     Message,
     Reasoning,
 )
+from tests.stack import TEMPLATES as PROCESS
 from tests.workers.dialects.samples import ISSUES, PATCH, TEMPLATES, WEATHER
 from workers.dialects.toolbox import Toolbox
 from workers.engine.scripted import ScriptedEngine
@@ -42,8 +43,8 @@ def gave(call_id: str, output: str | list[InputText] = "rain") -> FunctionCallOu
     return FunctionCallOutput(id="fo", call_id=call_id, output=output)
 
 
-def prompter(template: str) -> Prompter:
-    return Prompter(ScriptedEngine(chat_template=(TEMPLATES / f"{template}.jinja").read_text()))
+async def prompter(template: str) -> Prompter:
+    return await Prompter.load(ScriptedEngine(chat_template=(TEMPLATES / f"{template}.jinja").read_text()), PROCESS)
 
 
 def test_parallel_calls_and_the_words_before_them_are_one_message() -> None:
@@ -98,7 +99,7 @@ def test_arguments_that_are_no_object_are_kept() -> None:
     assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"input": "nonsense"}
 
 
-def test_leading_system_messages_are_one_and_later_ones_stay_visible() -> None:
+async def test_leading_system_messages_are_one_and_later_ones_stay_visible() -> None:
     items = [
         user("First.", "system"),
         user("Second.", "developer"),
@@ -108,30 +109,30 @@ def test_leading_system_messages_are_one_and_later_ones_stay_visible() -> None:
         user("Bye"),
     ]
     for template in ("Qwen-Qwen3-0.6B", "Qwen3.5-4B", "openai-gpt-oss-120b", "google-gemma-2-2b-it"):
-        prompt = prompter(template).write("Zeroth.", items, None)
+        prompt = await (await prompter(template)).write("Zeroth.", items, None)
         for words in ("Zeroth.", "First.", "Second.", "Third.", "Bye"):
             assert words in prompt.text
 
 
-def test_mistral_is_given_ids_of_nine_characters() -> None:
+async def test_mistral_is_given_ids_of_nine_characters() -> None:
     items = [user("Hi"), called("call_abcdefghijkl"), gave("call_abcdefghijkl")]
-    text = prompter("Mistral-Small-3.2-24B-Instruct-2506").write(None, items, None, TOOLS).text
+    text = (await (await prompter("Mistral-Small-3.2-24B-Instruct-2506")).write(None, items, None, TOOLS)).text
     call_id = text.split("[CALL_ID]")[1].split("[ARGS]")[0]
     assert len(call_id) == 9
     assert call_id.isalnum()
     assert f"[TOOL_RESULTS]{call_id}[TOOL_CONTENT]rain" in text
 
 
-def test_kimi_counts_calls_through_the_conversation() -> None:
+async def test_kimi_counts_calls_through_the_conversation() -> None:
     items = [user("Hi"), called("x"), gave("x"), called("y"), gave("y")]
-    text = prompter("Kimi-K2-Instruct").write(None, items, None, TOOLS).text
+    text = (await (await prompter("Kimi-K2-Instruct")).write(None, items, None, TOOLS)).text
     assert "functions.get_weather:0<" in text
     assert "## Return of functions.get_weather:1" in text
 
 
-def test_a_harmony_preamble_keeps_its_channel() -> None:
+async def test_a_harmony_preamble_keeps_its_channel() -> None:
     items = [user("Hi"), thought("Hm."), said("Look."), called("a"), gave("a")]
-    text = prompter("openai-gpt-oss-120b").write(None, items, "low", TOOLS).text
+    text = (await (await prompter("openai-gpt-oss-120b")).write(None, items, "low", TOOLS)).text
     assert (
         "<|start|>assistant<|channel|>analysis<|message|>Hm.<|end|>"
         "<|start|>assistant<|channel|>commentary<|message|>Look.<|end|>"
@@ -140,29 +141,29 @@ def test_a_harmony_preamble_keeps_its_channel() -> None:
     assert "Reasoning: low" in text
 
 
-def test_older_reasoning_is_dropped_as_the_template_does_it() -> None:
+async def test_older_reasoning_is_dropped_as_the_template_does_it() -> None:
     items = [user("Hi"), thought("Old."), said("Yo"), user("Go"), thought("New."), called("a"), gave("a")]
     for template in ("Qwen-Qwen3-0.6B", "GLM-4.6", "openai-gpt-oss-120b", "MiniMax-M2", "Qwen3.5-4B"):
-        text = prompter(template).write(None, items, "high", TOOLS).text
+        text = (await (await prompter(template)).write(None, items, "high", TOOLS)).text
         assert "New." in text, template
         assert "Old." not in text, template
 
 
-def test_tools_are_told_where_the_template_does_not() -> None:
+async def test_tools_are_told_where_the_template_does_not() -> None:
     for template in ("google-gemma-2-2b-it", "microsoft-Phi-3.5-mini-instruct", "deepseek-ai-DeepSeek-V3.1"):
-        text = prompter(template).write(None, [user("Hi")], None, TOOLS).text
+        text = (await (await prompter(template)).write(None, [user("Hi")], None, TOOLS)).text
         assert "get_weather" in text
         assert "github__search" in text
 
 
-def test_a_model_without_a_template_is_refused() -> None:
+async def test_a_model_without_a_template_is_refused() -> None:
     with pytest.raises(TemplateError, match="no chat template"):
-        Prompter(ScriptedEngine(chat_template=None))
+        await Prompter.load(ScriptedEngine(chat_template=None), PROCESS)
 
 
-def test_a_template_that_cannot_show_a_message_is_refused() -> None:
+async def test_a_template_that_cannot_show_a_message_is_refused() -> None:
     with pytest.raises(TemplateError, match="refuses a plain message: never"):
-        Prompter(ScriptedEngine(chat_template="{{ raise_exception('never') }}"))
+        await Prompter.load(ScriptedEngine(chat_template="{{ raise_exception('never') }}"), PROCESS)
 
 
 def test_names_of_tools_come_back() -> None:

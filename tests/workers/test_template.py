@@ -13,8 +13,8 @@ from tests.workers.dialects.samples import NOW, TEMPLATES, WEATHER
 from workers.dialects import detect
 from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
-from workers.dialects.probe import Traits, probe
 from workers.dialects.toolbox import Toolbox
+from workers.probe import Traits, probe
 from workers.template import ChatTemplate, TemplateError
 
 PATHS = sorted(TEMPLATES.glob("*.jinja"))

@@ -23,7 +23,7 @@ from workers.dialects import (
     seed_oss,
 )
 from workers.dialects.base import Dialect
-from workers.dialects.marked import MarkedDialect
+from workers.dialects.marked import MarkedDialect, levels_of
 
 Detect = Callable[[str], Dialect | None]
 
@@ -55,5 +55,5 @@ def detect(template: str) -> Dialect:
     else:
         dialect = prompted.generic(template)
     if isinstance(dialect, MarkedDialect):
-        return replace(dialect, levels="reasoning_effort" in template)
+        return replace(dialect, levels=levels_of(template))
     return dialect

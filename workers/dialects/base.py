@@ -13,8 +13,8 @@ from workers.dialects.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from workers.dialects.history import Messages
-    from workers.dialects.probe import Traits
     from workers.grammar.builder import GrammarBuilder
+    from workers.probe import Traits
 
 PieceKind = Literal["text", "reasoning", "call", "arguments", "call_end"]
 

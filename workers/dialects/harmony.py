@@ -25,12 +25,14 @@ from workers.dialects.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from workers.dialects.history import Messages
-    from workers.dialects.probe import Traits
     from workers.grammar.builder import GrammarBuilder
+    from workers.probe import Traits
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
 END, RETURN, CALL = "<|end|>", "<|return|>", "<|call|>"
-EFFORTS = {"none": "low", "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+EFFORTS = {
+    "none": "low", "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high",
+}  # fmt: skip
 
 _MESSAGE = Markers(MESSAGE)
 _ENDS = Markers(END, RETURN, CALL, START)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.dialects.calls import Call
-from workers.dialects.probe import Traits
 from workers.dialects.toolbox import Toolbox
+from workers.probe import Traits
 
 Message = dict[str, Any]
 Messages = list[Message]

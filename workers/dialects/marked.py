@@ -15,12 +15,13 @@ from workers.dialects.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from workers.dialects.history import Messages
-    from workers.dialects.probe import Traits
     from workers.grammar.builder import GrammarBuilder
+    from workers.probe import Traits
 
 Variables = Callable[[str | None], dict[str, Any]]
 
 TAIL = 256  # characters of a prompt that say what it leaves open
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 THINK = ("<think>", "</think>")
 
 
@@ -52,10 +53,10 @@ class MarkedDialect:
     short_ids: bool = False  # call ids of nine letters and digits
     lone_preambles: bool = True  # see `history.Form`
     thinking_blocks: bool = False  # the template takes reasoning as a part of the content
-    levels: bool = False  # the template also has a variable for the effort itself
+    levels: Sequence[str] = ()  # efforts that the template itself tells apart
 
     def template_variables(self, effort: str | None) -> dict[str, Any]:
-        level = {"reasoning_effort": effort} if self.levels and effort is not None else {}
+        level = {"reasoning_effort": _nearest(effort, self.levels)} if self.levels and effort is not None else {}
         return {**level, **self.variables(effort)}
 
     def opening(self, prompt: str) -> Opening:
@@ -126,6 +127,19 @@ def _with_thinking_block(message: dict[str, Any]) -> dict[str, Any]:
         return message
     words = [{"type": "text", "text": message["content"]}] if message["content"] else []
     return {**message, "content": [{"type": "thinking", "thinking": thought}, *words]}
+
+
+def levels_of(template: str) -> tuple[str, ...]:
+    """The efforts that a template tells apart; all where it has the variable and names none."""
+    if "reasoning_effort" not in template:
+        return ()
+    return tuple(level for level in EFFORTS if f"'{level}'" in template or f'"{level}"' in template) or EFFORTS
+
+
+def _nearest(effort: str, levels: Sequence[str]) -> str:
+    """The level next to an effort; none only for none."""
+    place = EFFORTS.index(effort)
+    return min(levels, key=lambda level: (level != effort, level == "none", abs(EFFORTS.index(level) - place)))
 
 
 def short_id(call_id: str) -> str:

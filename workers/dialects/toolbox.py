@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.grammar import Unsupported, check_schema
+from msgspec import structs
+
+from shared.grammar import arguments_schema, loosened
 from shared.schema.mcp import McpListToolsTool
 from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, McpTool, NamespaceTool, Tool
 
@@ -53,8 +55,19 @@ class OfferedTool:
                 "required": [INPUT],
                 "additionalProperties": False,
             }
-        schema = self.tool.parameters or {}
-        return {"type": "object", **schema, "properties": schema.get("properties") or {}}
+        return arguments_schema(self.tool.parameters)
+
+    @property
+    def loose(self) -> bool:
+        """Whether its parameters need not be kept to the letter."""
+        return isinstance(self.tool, FunctionTool) and self.tool.strict is False
+
+    def holdable(self) -> OfferedTool:
+        """The same tool, with parameters that output can be held to."""
+        if not isinstance(self.tool, FunctionTool) or not self.loose:
+            return self
+        kept = loosened({**self.parameters, "type": "object"})
+        return replace(self, tool=structs.replace(self.tool, parameters=dict(kept)))
 
     def for_template(self) -> dict[str, Any]:
         """As chat templates expect a tool: https://huggingface.co/docs/transformers/chat_extras ."""
@@ -116,6 +129,18 @@ class Toolbox:
         part._names = {key: name for key, name in self._names.items() if name in names}
         return part
 
+    @property
+    def loose(self) -> bool:
+        """Whether there are functions whose parameters need not be kept to the letter."""
+        return any(tool.loose for tool in self)
+
+    def holdable(self) -> Toolbox:
+        """The same tools, with parameters that output can be held to."""
+        held = Toolbox()
+        held._names = self._names
+        held._offered = {name: tool.holdable() for name, tool in self._offered.items()}
+        return held
+
     def for_template(self) -> list[dict[str, Any]]:
         return [tool.for_template() for tool in self]
 
@@ -125,14 +150,9 @@ class Toolbox:
         self._names[namespace, tool.name] = flat
 
     def _add_remote(self, server: McpTool, listed: McpListToolsTool) -> None:
-        """Constrained by its schema like a function; by JSON alone where no grammar can be made of that."""
-        strict = True
-        try:
-            check_schema(listed.input_schema)
-        except Unsupported:
-            strict = False
+        """Constrained by its schema like a function, as far as a grammar can hold it."""
         described = "\n\n".join(text for text in (listed.description, server.server_description) if text)
-        tool = FunctionTool(name=listed.name, description=described, parameters=listed.input_schema, strict=strict)
+        tool = FunctionTool(name=listed.name, description=described, parameters=listed.input_schema, strict=False)
         label = server.server_label
         written = _WRITABLE.sub("_", listed.name)
         flat = self._free(written if written not in self._offered else _flat(written, label))

@@ -181,6 +181,7 @@ class ModelInfo:
     vocab_size: int
     end_tokens: frozenset[int]
     special_tokens: frozenset[int]  # those that stand for markers, not for text
+    control_tokens: frozenset[int]  # those of them that no text is meant to contain
     bos_token: str  # "" when the model has none
     eos_token: str
     adds_bos: bool  # `tokenize` puts the BOS token first, once

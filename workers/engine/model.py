@@ -122,6 +122,7 @@ class Model:
             vocab_size=len(vocabulary),
             end_tokens=frozenset(token for token in vocabulary if llama.llama_vocab_is_eog(self.vocab, token)),
             special_tokens=frozenset(token for token in vocabulary if self._is_special(token)),
+            control_tokens=frozenset(token for token in vocabulary if llama.llama_vocab_is_control(self.vocab, token)),
             bos_token=self._special_text(self._bos),
             eos_token=self._special_text(llama.llama_vocab_eos(self.vocab)),
             adds_bos=bool(llama.llama_vocab_get_add_bos(self.vocab)) and self._bos >= 0,

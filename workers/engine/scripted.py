@@ -96,6 +96,7 @@ class ScriptedEngine:
             vocab_size=len(self._pieces),
             end_tokens=frozenset(special_ids[:1]),
             special_tokens=frozenset(special_ids),
+            control_tokens=frozenset(special_ids),
             bos_token="",
             eos_token=special_tokens[0] if special_tokens else "",
             adds_bos=False,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.grammar import JSON_STYLE, Unsupported, check_schema
+from shared.grammar import Unsupported, guided
 from workers.dialects.base import Opening
 from workers.dialects.toolbox import INPUT, OfferedTool, Toolbox
 from workers.grammar.quoted import quoted_lark
@@ -136,18 +136,13 @@ class GrammarBuilder:
     def json(self, schema: Any, root: Mapping[str, Any]) -> str:
         """A JSON value by `schema`, whose references lead into `root`."""
         schema = _standalone(schema, root)
-        return self._named("json", f"%json {json.dumps({**schema, 'x-guidance': JSON_STYLE})}", "")
+        return self._named("json", f"%json {json.dumps(guided(schema))}", "")
 
     def arguments(self, tool: OfferedTool) -> str:
         """A call's arguments as a JSON object."""
         if tool.custom and (custom := self.custom_input(tool, quoted=True)):
             return self.sequence(self.text(f'{{"{INPUT}": '), custom, self.text("}"))
         schema = tool.parameters
-        if not tool.custom and getattr(tool.tool, "strict", True) is False:
-            try:
-                check_schema(schema)
-            except Unsupported:
-                schema = {"type": "object"}
         return self.json(schema, schema)
 
     def custom_input(self, tool: OfferedTool, *, quoted: bool = False) -> str:

@@ -1,17 +1,120 @@
--- Takes up to `wanted` jobs from a queue: those whose lease nobody holds, oldest first. Redis' clock alone counts.
--- KEYS: queue
--- ARGV: lease prefix, token, wanted, lease ms, how many entries to look at
+-- Takes up to `wanted` jobs from a queue. First those that a lost worker left behind or a stopping one gave back, oldest
+-- first. Then of the owner who runs the fewest (of several the one who has not been served for longest) the oldest, again
+-- and again; an owner with a share never runs more than that, on all models together.
+-- What runs is what has a lease: nothing is counted up and down, so nothing drifts when workers die. The cost grows with
+-- the jobs that run and the owners that wait, not with the jobs that wait.
+-- KEYS: queue, claimed, owners, shares, deadlines
+-- ARGV: lease prefix, prefix of this queue's lanes, prefix of held jobs, token, wanted, lease ms, ms until the lists of
+--       what is claimed and held go, prefix of jobs
 -- Returns the ids taken, each followed by its score.
-local now = redis.call('TIME')
-local waiting = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000 + math.floor(now[2] / 1000),
-  'WITHSCORES', 'LIMIT', 0, ARGV[5])
-local taken = {}
-local wanted = tonumber(ARGV[3])
-for i = 1, #waiting, 2 do
-  if #taken >= wanted * 2 then break end
-  if redis.call('SET', ARGV[1] .. waiting[i], ARGV[2], 'NX', 'PX', ARGV[4]) then
-    taken[#taken + 1] = waiting[i]
-    taken[#taken + 1] = waiting[i + 1]
+if redis.call('ZCARD', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[2], KEYS[3])
+  return {}
+end
+local wanted = tonumber(ARGV[5])
+local shares, running, taken = {}, {}, {}
+
+local function share_of(owner)
+  if shares[owner] == nil then shares[owner] = tonumber(redis.call('HGET', KEYS[4], owner) or 0) end
+  return shares[owner]
+end
+
+-- How many more jobs an owner may run.
+local function room(owner)
+  local share = share_of(owner)
+  if share == 0 then return math.huge end
+  local held = ARGV[3] .. owner
+  local live = 0
+  for _, id in ipairs(redis.call('SMEMBERS', held)) do
+    if redis.call('EXISTS', ARGV[1] .. id) == 1 then
+      live = live + 1
+    elseif redis.call('EXISTS', ARGV[8] .. id) == 0 then
+      redis.call('SREM', held, id)
+    end
+  end
+  return share - live
+end
+
+-- Leases a job; false when somebody holds it, who is then ending it.
+local function take(id, owner, score)
+  redis.call('HSET', KEYS[2], id, owner)
+  if not redis.call('SET', ARGV[1] .. id, ARGV[4], 'NX', 'PX', ARGV[6]) then return false end
+  if share_of(owner) > 0 then
+    redis.call('SADD', ARGV[3] .. owner, id)
+    redis.call('PEXPIRE', ARGV[3] .. owner, ARGV[7])
+  end
+  running[owner] = (running[owner] or 0) + 1
+  taken[#taken + 1] = id
+  taken[#taken + 1] = score
+  return true
+end
+
+local left = {}
+local claimed = redis.call('HGETALL', KEYS[2])
+for i = 1, #claimed, 2 do
+  local id, owner = claimed[i], claimed[i + 1]
+  if redis.call('EXISTS', ARGV[1] .. id) == 1 then
+    running[owner] = (running[owner] or 0) + 1
+  else
+    local score = redis.call('ZSCORE', KEYS[1], id)
+    if score then left[#left + 1] = {id, owner, score} else redis.call('HDEL', KEYS[2], id) end
   end
 end
+table.sort(left, function(a, b)
+  local first, second = tonumber(a[3]), tonumber(b[3])
+  return first < second or first == second and a[1] < b[1]
+end)
+for i = 1, math.min(#left, wanted) do  -- whatever the share: somebody is in the middle of reading these
+  local id, owner, score = unpack(left[i])
+  take(id, owner, score)
+  local deadline = id .. '\n' .. KEYS[1]
+  if redis.call('ZREM', KEYS[5], deadline .. '\nlost') == 1 then redis.call('ZADD', KEYS[5], 0, deadline) end
+end
+
+-- Who may be served, longest unserved first; as many as it takes to know who runs the fewest.
+local eligible, idle, from = {}, 0, 0
+while #taken < 2 * wanted and idle < wanted do
+  local page = redis.call('ZRANGE', KEYS[3], from, from + 31)
+  local known = #page > 0 and redis.call('HMGET', KEYS[4], unpack(page))
+  for i, owner in ipairs(page) do
+    shares[owner] = tonumber(known[i] or 0)
+    local places = room(owner)
+    if places > 0 then
+      eligible[#eligible + 1] = {owner, places}
+      if not running[owner] then idle = idle + 1 end
+    end
+  end
+  from = from + #page
+  if #page < 32 then break end
+end
+
+local function fewest()
+  local best
+  for i, entry in ipairs(eligible) do
+    local runs = running[entry[1]] or 0
+    if not best or runs < best[2] then best = {i, runs} end
+  end
+  return best[1]
+end
+
+local now = redis.call('TIME')
+local rank = now[1] * 1000000 + now[2]
+while #taken < 2 * wanted and #eligible > 0 do
+  local entry = table.remove(eligible, fewest())
+  local owner, lane = entry[1], ARGV[2] .. entry[1]
+  local first = redis.call('ZPOPMIN', lane)
+  if first[1] then
+    local score = redis.call('ZSCORE', KEYS[1], first[1])  -- without one it was cancelled meanwhile
+    if score and take(first[1], owner, score) then
+      entry[2] = entry[2] - 1
+      rank = rank + 1
+      redis.call('ZADD', KEYS[3], rank, owner)
+      if entry[2] > 0 then eligible[#eligible + 1] = entry end
+    else
+      table.insert(eligible, 1, entry)
+    end
+  end
+  if redis.call('EXISTS', lane) == 0 then redis.call('ZREM', KEYS[3], owner) end
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[7])
 return taken

@@ -1,9 +1,9 @@
 -- Enqueues a job that is no generation (a token count) and wakes one worker.
--- KEYS: job, queue, wake
--- ARGV: job id, job definition, job ttl ms
-local now = redis.call('TIME')
-redis.call('PSETEX', KEYS[1], ARGV[3], ARGV[2])
-redis.call('ZADD', KEYS[2], now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])
-redis.call('RPUSH', KEYS[3], ARGV[1])
-redis.call('EXPIRE', KEYS[3], 60)
-return 1
+-- KEYS: job, queue, wake, claimed, owners, lane, shares, deadlines
+-- ARGV: job id, job definition, terms (JSON)
+-- Returns {0} when done, or {7, what `refusal` says}.
+local terms = cjson.decode(ARGV[3])
+local refused = refusal(KEYS, terms)
+if refused then return {7, unpack(refused)} end
+enqueue(KEYS, terms, ARGV[1], ARGV[2])
+return {0}

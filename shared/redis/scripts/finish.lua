@@ -1,6 +1,6 @@
 -- Ends a response: last events, final record, time to live, lease, job and conversation, at once. Only the lease holder
 -- may; to its conversation it adds items only while that names it as its holder.
--- KEYS: lease, events, record, queue, job, retry, conversation (or ''), its order, its items
+-- KEYS: lease, events, record, queue, job, retry, conversation (or ''), its order, its items, claimed, deadlines
 -- ARGV: token, events channel, end channel, job id, status, response, record ttl s, log ttl s, bytes of output text,
 --       stored (1 or 0), conversation ttl s, bytes of text in the items for it, their calls, number of them, id, item, id,
 --       item ..., sequence number of the first event, event, event ... (the last one is the terminal event)
@@ -8,6 +8,8 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local at = 15 + 2 * ARGV[14]  -- where the sequence number is
 if redis.call('EXISTS', KEYS[3]) == 1 then
+  local lane = redis.call('HGET', KEYS[3], 'lane')
+  if lane then redis.call('ZREM', lane, ARGV[4]) end  -- where it is when it ends before anybody claims it
   local length = redis.call('XLEN', KEYS[2])
   local first = tonumber(ARGV[at])
   if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[at]) end
@@ -16,7 +18,7 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   end
   redis.call('HSET', KEYS[3], 'status', ARGV[5], 'response', ARGV[6])
   redis.call('HINCRBY', KEYS[3], 'context_bytes', ARGV[9])
-  redis.call('HDEL', KEYS[3], 'cancel', 'request', 'checkpoint')
+  redis.call('HDEL', KEYS[3], 'cancel', 'request', 'checkpoint', 'lane')
   if redis.call('HEXISTS', KEYS[3], 'deleted') == 1 then  -- while it ran: its followers still read the end
     redis.call('EXPIRE', KEYS[2], 60)
     redis.call('DEL', KEYS[3])
@@ -31,6 +33,8 @@ if KEYS[7] ~= '' and redis.call('HGET', KEYS[7], 'response') == ARGV[4] then
   keep(KEYS[7], KEYS[8], KEYS[9], ARGV[11])
 end
 redis.call('ZREM', KEYS[4], ARGV[4])
+redis.call('HDEL', KEYS[10], ARGV[4])
+redis.call('ZREM', KEYS[11], ARGV[4] .. '\n' .. KEYS[4])
 redis.call('DEL', KEYS[1], KEYS[5], KEYS[6])
 redis.call('PUBLISH', ARGV[2], table.concat(ARGV, '\n', at))
 redis.call('PUBLISH', ARGV[3], ARGV[#ARGV])

@@ -1,6 +1,6 @@
--- What the live workers say of themselves; forgets those that are gone.
--- KEYS: set of worker ids
--- ARGV: prefix of worker keys
+-- What the live workers, or the known models, say of themselves; forgets those that are gone.
+-- KEYS: set of ids
+-- ARGV: prefix of their keys
 local cards = {}
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local card = redis.call('GET', ARGV[1] .. id)

@@ -9,6 +9,7 @@ import pytest
 from tests.workers.dialects.samples import TEMPLATES, dialect_of
 from workers.dialects import detect
 from workers.dialects.base import Opening
+from workers.dialects.marked import EFFORTS
 from workers.template import ChatTemplate
 
 FAMILIES = {
@@ -106,10 +107,21 @@ def test_every_effort_renders(template: str) -> None:
 
 def test_levels_of_effort_reach_templates_that_know_them() -> None:
     assert "Reasoning: high" in prompt("openai-gpt-oss-120b", "xhigh")
+    assert "Reasoning: high" in prompt("openai-gpt-oss-120b", "max")
     assert "Reasoning: medium" in prompt("openai-gpt-oss-120b", None)
     assert "thinking budget, which is 1024" in prompt("ByteDance-Seed-OSS", "low")
     leveled = detect("<tool_call> {{ reasoning_effort }} </think>")
     assert leveled.template_variables("low") == {"reasoning_effort": "low", "enable_thinking": True, "thinking": True}
+
+
+def test_an_effort_that_a_template_does_not_know_becomes_the_nearest() -> None:
+    some = detect("</think> {% if reasoning_effort in ['none', 'low', 'medium', 'high'] %}{% endif %}")
+    told = {effort: some.template_variables(effort)["reasoning_effort"] for effort in EFFORTS}
+    assert told == {**{effort: effort for effort in ("none", "low", "medium", "high")},
+                    "minimal": "low", "xhigh": "high", "max": "high"}  # fmt: skip
+    binary = detect("</think> {{ 'x' if reasoning_effort == \"high\" }}")
+    assert {binary.template_variables(effort)["reasoning_effort"] for effort in EFFORTS} == {"high"}
+    assert binary.template_variables("none")["enable_thinking"] is False
 
 
 def test_the_family_s_own_default_is_said_aloud() -> None:

@@ -48,12 +48,20 @@ def test_a_name_that_no_call_format_can_hold_is_written_otherwise() -> None:
     assert (tool.name, tool.tool.name) == ("files_read_all", "files.read/all")
 
 
-def test_a_schema_that_no_grammar_can_hold_means_any_json() -> None:
-    pattern = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)y"}}}
-    strict, free = Toolbox([server()], {"docs": [listed("a"), listed("b", input_schema=pattern)]})
-    assert isinstance(strict.tool, FunctionTool)
-    assert isinstance(free.tool, FunctionTool)
-    assert (strict.tool.strict, free.tool.strict) == (True, False)
+def test_a_remote_schema_is_kept_as_far_as_a_grammar_can_hold_it() -> None:
+    fine = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    pattern = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)y"}}, "required": ["a"]}
+    deep: dict[str, Any] = {"type": "object"}
+    for _ in range(200):
+        deep = {"type": "object", "properties": {"a": deep}}
+    given = {"a": fine, "b": pattern, "c": {"type": "string"}, "d": deep}
+    tools = Toolbox([server()], {"docs": [listed(name, input_schema=schema) for name, schema in given.items()]})
+    assert tools.loose
+    kept = [tool.parameters for tool in tools.holdable()]
+    assert kept[0] == fine
+    assert kept[1] == {**pattern, "properties": {"a": {"type": "string"}}}
+    assert [schema["type"] for schema in kept] == ["object"] * 4
+    assert [tool.parameters["properties"] for tool in tools][1] == pattern["properties"]  # the model is told all
 
 
 def test_the_servers_description_is_read_with_its_tools() -> None:

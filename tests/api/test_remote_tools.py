@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from api.remote import RemoteServers
 from shared.redis import keys
+from shared.settings import Settings, SettingsError
 from tests.conftest import StackFactory
 from tests.mcp_servers import Running, calculator, documentation_server, many_results, slow_server
 from tests.stack import Stack
@@ -454,6 +456,16 @@ async def test_what_is_wrong_is_refused_with_its_place(
 async def test_a_label_means_one_server(qwen: Stack, docs: Running, sums: Running) -> None:
     status, body = await qwen.post(input="Hi", tools=[mcp(docs), mcp(sums)])
     assert (status, body["error"]["param"]) == (400, "tools[1].server_label")
+
+
+async def test_there_may_not_be_too_many_servers(qwen: Stack, docs: Running) -> None:
+    status, body = await qwen.post(input="Hi", tools=[mcp(docs, f"s{n}") for n in range(33)])
+    assert (status, body["error"]["param"]) == (400, "tools")
+
+
+def test_an_approval_setting_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="MCP_REQUIRE_APPROVAL"):
+        RemoteServers(Settings(mcp_require_approval="allways"))
 
 
 async def test_secrets_reach_the_server_and_nothing_else(

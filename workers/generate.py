@@ -19,7 +19,7 @@ from shared.redis import event_log, queue, records
 from shared.redis.event_log import Entry, LogCut, Progress
 from shared.redis.outage import patiently
 from shared.redis.records import Checkpoint
-from shared.schema.items import CustomToolCall, FunctionCall, McpApprovalRequest, McpCall
+from shared.schema.items import CustomToolCall, FunctionCall, McpApprovalRequest, McpCall, OutputItem
 from shared.schema.tools import McpTool
 from shared.sealing import REASONING, Sealer
 from shared.settings import Settings
@@ -213,19 +213,28 @@ class Job:
         items = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
         async with self._connect(items) as remote:
             await self._prepare(remote)
-            while True:
-                said = self._checkpoint.items if self._checkpoint else 0
-                finish = await self._round(Toolbox(self._response.tools, remote.listed), self._response.output[:said])
+            finish: FinishReason = "stop"
+            while not any(isinstance(item, _FOR_THE_CLIENT) for item in self._said):
+                finish = await self._round(Toolbox(self._response.tools, remote.listed), self._said)
                 if finish == "length" or not remote.waiting:
-                    return finish
+                    break
                 await self._call(remote, remote.waiting)
-                if any(isinstance(item, _FOR_THE_CLIENT) for item in self._response.output[said:]):
-                    return finish
+            return finish
+
+    @property
+    def _said(self) -> Sequence[OutputItem]:
+        """What came before the generation that runs or is to come."""
+        return self._response.output[: self._checkpoint.items] if self._checkpoint else []
 
     async def _round(self, tools: Toolbox, said: Sequence[AnyItem] = ()) -> FinishReason:
         done, self._done = self._done, NOTHING
         async with self._services.models.use(self._context.generation.model) as model:
-            return await self._answer.generate(model, tools, said, done)
+            try:
+                return await self._answer.generate(model, tools, said, done)
+            except PromptTooLong:
+                if not any(isinstance(item, McpCall) for item in said):
+                    raise
+                return "length"  # what its calls brought has used up the context
 
     def _connect(self, items: Sequence[AnyItem]) -> AbstractAsyncContextManager[RemoteTools]:
         if self._services.connect is None:
@@ -235,7 +244,8 @@ class Job:
     async def _prepare(self, remote: RemoteTools) -> None:
         """What comes before the first generation: the servers' tools, calls that were approved, and those that a lost
         worker had begun."""
-        await remote.list_tools()
+        with self._services.leases.aside(self._response.id):
+            await remote.list_tools()
         lost = self._checkpoint.started if self._checkpoint else []
         remote.open_approved()
         self._tell()

@@ -71,7 +71,7 @@ class Checkpoint(Struct, kw_only=True):
 
     events: int  # of the log, at this point; what follows belongs to the next generation
     items: int  # of the output, which the next generation reads
-    tokens: list[int]  # input, cached, output, reasoning: of all generations so far
+    tokens: list[int]  # of all generations so far, as `workers.counts` counts them
     started: list[str]  # ids of calls that may have been made
 
 

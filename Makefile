@@ -1,12 +1,13 @@
 # One way to run everything. The set-up lives in .venv and is redone only when pyproject.toml changes.
 #   make run ARGS="--port 9000"     make test ARGS="tests/cli -x"     make setup PYTHON=python3.12
+#   make chaos ARGS="--seconds 120 --seed 7"
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check audit bench clean
+.PHONY: help setup run test check audit bench chaos clean
 
 help:
 	@echo "make run    set up what is needed, then start everything on this machine (llamarelay up)"
@@ -14,6 +15,7 @@ help:
 	@echo "make check  linters, formatting, types, import rules, known vulnerabilities"
 	@echo "make audit  known vulnerabilities of the installed packages alone"
 	@echo "make bench  benchmarks"
+	@echo "make chaos  15 minutes of load while processes are killed, stopped, paused and cut off"
 	@echo "make setup  only the set-up: .venv with the dependencies, llama.cpp compiled"
 	@echo "make clean  remove caches and build leftovers (.venv and data stay)"
 
@@ -38,6 +40,9 @@ audit: .venv/.ready-check
 
 bench: .venv/.ready
 	$(BIN)/python -m bench $(ARGS)
+
+chaos: .venv/.ready-test
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

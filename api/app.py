@@ -12,12 +12,14 @@ from redis.exceptions import RedisError
 from api import unreadable
 from api.auth import Authentication
 from api.chores import Chores
-from api.context import CHORES, CREATION, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
+from api.context import CHORES, CREATION, DRAINING, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
 from api.creation import Creation
+from api.draining import Draining
 from api.fleet import Fleet
 from api.middleware import add_request_id, envelope, request_id
 from api.overdue import OverdueJobs
+from api.presence import Presence
 from api.rate_limits import add_rate_headers, count_request
 from api.relay import Relay
 from api.routes import conversations, health, models, responses, websocket
@@ -32,6 +34,8 @@ from shared.settings import Settings
 
 log = structlog.get_logger()
 
+CLOSE_SECONDS = 1.0
+
 
 def run(settings: Settings) -> None:
     """Serves HTTP until SIGTERM or SIGINT. Raises SettingsError where keys are wrong, or missing and needed."""
@@ -44,7 +48,7 @@ def run(settings: Settings) -> None:
         handler_cancellation=True,  # a client that leaves ends its handler
         access_log=None,
         print=None,
-        shutdown_timeout=settings.drain_seconds,
+        shutdown_timeout=CLOSE_SECONDS,  # `Draining` has waited before
         loop=uvloop.new_event_loop(),
     )
 
@@ -52,10 +56,14 @@ def run(settings: Settings) -> None:
 def create_app(settings: Settings) -> web.Application:
     """The front end; it holds no model and no state of a response."""
     unreadable.install()
-    app = web.Application(middlewares=[request_id, envelope], client_max_size=settings.max_body_bytes)
+    draining = Draining(settings.drain_seconds)
+    middlewares = [request_id, draining.middleware, envelope]
+    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
+    app[DRAINING] = draining
     app[SOCKETS] = set()
     app.on_shutdown.append(websocket.retire_sockets)
+    draining.install(app)
     app.on_response_prepare.append(add_request_id)
     Cors(settings.cors_origins).install(app)
     Authentication(Keys.read(settings.api_keys)).install(app)
@@ -86,13 +94,16 @@ async def _connect(app: web.Application) -> AsyncIterator[None]:
     fleet = app[FLEET] = Fleet(redis, settings.default_model, queue_without_worker=settings.no_worker == "queue")
     chores = app[CHORES] = Chores()
     streams = app[STREAMS] = Streams(redis, relay, settings)
-    app[CREATION] = Creation(redis, fleet, settings, Keys.read(settings.api_keys).slots_of)
+    presence = Presence(redis, settings.lease_seconds)
+    app[CREATION] = Creation(redis, fleet, settings, presence.id, Keys.read(settings.api_keys).slots_of)
     await relay.start()
     await fleet.start()
+    await presence.start()
     overdue = OverdueJobs(redis, fleet, settings)
     await overdue.start()
     await streams.readers.start()
     yield
+    await presence.close()
     await streams.readers.close()
     await overdue.close()
     await fleet.close()

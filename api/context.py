@@ -7,6 +7,7 @@ from arq.connections import ArqRedis
 
 from api.chores import Chores
 from api.creation import Creation
+from api.draining import Draining
 from api.fleet import Fleet
 from api.relay import Relay
 from api.streams import Streams
@@ -20,4 +21,5 @@ FLEET = web.AppKey("FLEET", Fleet)
 STREAMS = web.AppKey("STREAMS", Streams)
 CHORES = web.AppKey("CHORES", Chores)
 CREATION = web.AppKey("CREATION", Creation)
+DRAINING = web.AppKey("DRAINING", Draining)
 SOCKETS: web.AppKey[set[Connection]] = web.AppKey("SOCKETS", set)

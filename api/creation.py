@@ -92,10 +92,17 @@ class Creation:
     """Makes responses out of requests."""
 
     def __init__(
-        self, redis: Redis, fleet: Fleet, settings: Settings, share_of: Callable[[str], int] = lambda owner: 0
+        self,
+        redis: Redis,
+        fleet: Fleet,
+        settings: Settings,
+        front: str,
+        share_of: Callable[[str], int] = lambda owner: 0,
     ) -> None:
-        """`share_of` says how many responses of an owner may run at once; 0: as many as there are slots."""
+        """`front`: the id under which this front end tells that it lives. `share_of` says how many responses of an
+        owner may run at once; 0: as many as there are slots."""
         self._redis = redis
+        self._front = front
         self._admission = Admission(fleet, settings)
         self._share_of = share_of
         self._fleet = fleet
@@ -134,6 +141,7 @@ class Creation:
             context_bytes=size,
             opening=chain.opening,
             inherited=len(chain.inherited),
+            front=None if response.store else self._front,
         )
         if response.conversation:
             check_distinct(items)

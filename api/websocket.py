@@ -20,6 +20,7 @@ from api.calls import open_calls
 from api.cancellation import cancel
 from api.chores import Chores
 from api.creation import Chain, Creation
+from api.draining import Draining
 from api.errors import ApiError, server_error, without_redis
 from api.follower import ResponseGone
 from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
@@ -71,6 +72,7 @@ class Connection:
         chores: Chores,
         settings: Settings,
         owner: str,
+        draining: Draining,
         transport: asyncio.WriteTransport | None,
         count: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class Connection:
         self._chores = chores
         self._settings = settings
         self._owner = owner
+        self._draining = draining
         self._count = count
         self._memory = Memory(settings.max_body_bytes)
         self._lanes: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
@@ -189,7 +192,8 @@ class Connection:
 
     @asynccontextmanager
     async def _attended(self, response: Response) -> AsyncIterator[None]:
-        """A client that leaves cancels its response; at the end nothing is left of an unstored one."""
+        """A client that leaves cancels its response; at the end nothing is left of an unstored one. What is cut when
+        this front end is stopped goes on where it is stored."""
         try:
             yield
         except ResponseGone:
@@ -197,7 +201,8 @@ class Connection:
         except ApiError:
             raise  # it was not created
         except BaseException:
-            if response.store and self._reader and self._reader.cut_off:
+            cut_off = self._draining.cut or (self._reader is not None and self._reader.cut_off)
+            if response.store and cut_off:
                 raise  # it may come back
             await self._chores.do(lambda: cancel(self._redis, self._settings, response.id, self._owner), "cancel")
             raise

@@ -25,6 +25,7 @@ from shared.sealing import REASONING, Sealer
 from shared.settings import Settings
 from shared.turns import in_order
 from workers.answer import NOTHING, Answer
+from workers.attendance import Attendance
 from workers.briefing import ConversationGone
 from workers.conversation import AnyItem, conversation
 from workers.counts import Counts
@@ -66,6 +67,7 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    attendance: Attendance
     served_elsewhere: Callable[[str], Awaitable[bool]]  # told of a model that could not be loaded here
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
     connect: Connect | None = None  # to remote MCP servers; None where that is not allowed
@@ -162,6 +164,10 @@ class Job:
 
     async def finish(self) -> None:
         await self._finish()
+
+    def leave(self) -> None:
+        """Nobody waits for the response any more: it ends as cancelled."""
+        self._abort(queue.CANCEL)
 
     async def _generate(self) -> None:
         async with asyncio.timeout(self._services.settings.job_timeout_seconds):
@@ -323,7 +329,8 @@ async def run_response(services: Services, response_id: str, job_try: int) -> No
     if job_try > MAX_TRIES:
         job.fail(f"The response was given up: {MAX_TRIES} workers were lost while they generated it.")
         await job.finish()
-    else:
+        return
+    with services.attendance.watched(response_id, context.front, job.leave):
         await job.run()
 
 

@@ -24,6 +24,7 @@ from shared.schema.ids import new_id
 from shared.schema.models import ModelCard
 from shared.sealing import Sealer, sealer_of
 from shared.settings import Settings
+from workers.attendance import Attendance
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
 from workers.generate import Connect, Services, run_response
@@ -77,6 +78,7 @@ class WorkerProcess:
         self._redis: ArqRedis = connect(settings.redis_url, settings.redis_timeout_seconds)
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
+        self._attendance = Attendance(self._redis, settings.lease_seconds)
         self.models = Models(models, settings, loader, templates)
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
@@ -85,6 +87,7 @@ class WorkerProcess:
             self.models,
             self._outbox,
             self._leases,
+            self._attendance,
             self._served_elsewhere,
             sealer,
             _connect(settings, sealer),
@@ -111,6 +114,7 @@ class WorkerProcess:
                 pass  # it has been logged, and the card says so
         self._outbox.start()
         self._leases.start()
+        self._attendance.start()
         await patiently(self.announce, "start")
         self._listener = asyncio.create_task(self._listen())
         loops = [self._heartbeat(), self._mend(), *(worker.main() for worker in self._workers.values())]
@@ -132,6 +136,7 @@ class WorkerProcess:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._attendance.close()
         await self._leases.close()
         await self._outbox.close()
         await self.models.close()

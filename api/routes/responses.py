@@ -14,7 +14,7 @@ from api.admission import RETRY_UNKNOWN_SECONDS
 from api.auth import owner_of
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
-from api.context import CHORES, CREATION, REDIS, SETTINGS, STREAMS
+from api.context import CHORES, CREATION, DRAINING, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
 from api.follower import ResponseGone
 from api.items import require_sealer
@@ -153,7 +153,8 @@ async def _repeat(request: web.Request, body: CreateResponse, response_id: str) 
 @asynccontextmanager
 async def _attended(request: web.Request, response: Response) -> AsyncIterator[None]:
     """While a response is created and a client waits: when it leaves, its generation is cancelled, unless that runs in
-    the background; at the end nothing is left of an unstored response."""
+    the background; at the end nothing is left of an unstored response. What this front end itself cuts off when it is
+    stopped goes on where it is stored: its client resumes it elsewhere."""
     redis, chores = request.app[REDIS], request.app[CHORES]
     try:
         yield
@@ -162,7 +163,8 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
     except ApiError:
         raise  # it was not created, or has ended
     except BaseException:
-        if not response.background and not (response.store and was_cut_off(request)):
+        goes_on = response.store and (was_cut_off(request) or request.app[DRAINING].cut)
+        if not response.background and not goes_on:
             owner = owner_of(request)
             await chores.do(lambda: cancel(redis, request.app[SETTINGS], response.id, owner), "cancel")
         raise

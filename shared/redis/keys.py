@@ -19,6 +19,7 @@
 | lr:deadlines           | zset   | front end               | for good; entries go with their job                |
 | lr:wake:MODEL          | list   | front end               | a minute                                           |
 | lr:worker:ID           | string | worker                  | three heartbeats                                   |
+| lr:front:ID            | string | front end               | a third of a lease, renewed while it lives         |
 | lr:workers             | set    | worker                  | for good; members go when their worker is gone     |
 | lr:model:ID            | string | worker                  | an hour after its last worker                      |
 | lr:models              | set    | worker                  | for good; members go with their lr:model:ID        |
@@ -141,6 +142,11 @@ def model(model_id: str) -> str:
 def worker(worker_id: str) -> str:
     """What a live worker says of itself: JSON, see `registry`."""
     return WORKER_PREFIX + worker_id
+
+
+def front(front_id: str) -> str:
+    """There while a front end lives, see `fronts`."""
+    return f"lr:front:{front_id}"
 
 
 def lease(job_id: str) -> str:

@@ -42,6 +42,7 @@ class Record(Struct, kw_only=True):
     context_bytes: int  # bytes of text in the whole chain, this response's input included
     opening: Opening | None = None  # what the chain begins with, where it or an ancestor belongs to a conversation
     inherited: int = 0  # how many items of `input` come from ancestors that were not stored
+    front: str | None = None  # the front end whose client alone can read it: without it nobody waits for the end
 
 
 class Parent(Struct, kw_only=True):
@@ -85,6 +86,7 @@ class Context(Struct, kw_only=True):
     ancestors: list[Turn]  # oldest first; before them a turn with the conversation's items
     cancelled: bool
     conversation_gone: bool  # the conversation it begins with was deleted
+    front: str | None = None  # the front end whose client alone can read it
     checkpoint: Checkpoint | None = None  # the last one of a worker that was lost
 
 
@@ -161,6 +163,8 @@ async def create(
         "request": _encode(record.generation),
         "lane": keys.lane(model, record.owner),
     }
+    if record.front:
+        fields["front"] = record.front
     if opening:
         fields |= {"conversation": opening.conversation, "before": opening.before}
     outcome = await scripts.CREATE.call(
@@ -248,6 +252,7 @@ async def read_context(redis: Redis, response_id: str) -> Context | None:
         ancestors=[opening, *(_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True))],
         cancelled=b"cancel" in fields,
         conversation_gone=found[2] is None,
+        front=fields[b"front"].decode() if b"front" in fields else None,
         checkpoint=_checkpoint.decode(fields[b"checkpoint"]) if b"checkpoint" in fields else None,
     )
 

@@ -1,0 +1,48 @@
+"""That this front end lives, told to the workers; see `workers/attendance.py` for what they do when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.redis import fronts
+from shared.schema.ids import new_id
+
+log = structlog.get_logger()
+
+
+class Presence:
+    """Keeps this process' key in Redis."""
+
+    def __init__(self, redis: Redis, lease_seconds: float) -> None:
+        self.id = new_id("front")
+        self._redis = redis
+        self._ttl = lease_seconds / 3
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._announce()
+        self._task = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await fronts.retire(self._redis, self.id)
+        except (RedisError, OSError) as error:
+            log.warning("presence_not_retired", error=str(error))
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl / 4)
+            await self._announce()
+
+    async def _announce(self) -> None:
+        try:
+            await fronts.announce(self._redis, self.id, self._ttl)
+        except (RedisError, OSError) as error:
+            log.warning("presence_not_told", error=str(error))

@@ -1,0 +1,209 @@
+"""Workers that are killed, stopped or paused in the middle of many streams: real processes, the demo model, no faults
+by chance. Every stream goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from tests.chaos import recipes
+from tests.chaos.checks import Answer, answer_of, check_whole
+from tests.chaos.cluster import Cluster, Member
+from tests.chaos.engines import words
+from tests.chaos.story import Event, Story
+from tests.waiting import until
+
+KINDS = (
+    "text-60",
+    "text-40",
+    "reasoning-prime",
+    "reasoning-sum",
+    "tool-none",
+    "tool-medium",
+    "schema-none",
+    "schema-medium",
+)
+LEASE = 1.5
+
+
+def under_way(name: str) -> Callable[[Event], bool]:
+    """Whether an event shows that the part of the answer which the recipe is about has begun."""
+    kinds = {
+        "text": "output_text",
+        "reasoning": "reasoning_text",
+        "tool": "function_call_arguments",
+        "schema": "output_text",
+    }
+    return lambda event: event["type"] == f"response.{kinds[name.split('-')[0]]}.delta"
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=1 << 20) as session:
+        yield session
+
+
+def cluster(folder: Path, **environ: Any) -> Cluster:
+    settings = {"LEASE_SECONDS": LEASE, "PACE": 0.01, "POLL_SECONDS": 0.2, "HEARTBEAT_SECONDS": 0.5}
+    return Cluster(folder, **(settings | environ))
+
+
+async def ask(http: aiohttp.ClientSession, web: Member, body: dict[str, Any]) -> Event:
+    async with http.post(web.url + "/v1/responses", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        response: Event = await answer.json()
+        return response
+
+
+async def follow(http: aiohttp.ClientSession, web: Member, story: Story, body: dict[str, Any]) -> None:
+    """One stream over one connection, from the request to its end."""
+    async with http.post(web.url + "/v1/responses", json={**body, "stream": True}) as answer:
+        assert answer.status == 200, await answer.text()
+        async for line in answer.content:
+            if line.startswith(b"data: {"):
+                story.take(line[6:-1])
+
+
+class Streams:
+    """One stream of each kind, at the same time, and what an undisturbed run says."""
+
+    def __init__(self, http: aiohttp.ClientSession, processes: Cluster, names: tuple[str, ...] = KINDS) -> None:
+        self._http = http
+        self._processes = processes
+        self._web = processes.webs[0]
+        self.stories = [Story(name) for name in names]
+        self.undisturbed: dict[str, Answer] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Returns when each is in the middle of what it is about, where it stays as long as its worker has it."""
+        asked = [ask(self._http, self._web, recipes.ALL[story.name]) for story in self.stories]
+        answers = await asyncio.gather(*asked)
+        self.undisturbed = {story.name: answer_of(found) for story, found in zip(self.stories, answers, strict=True)}
+        for worker in self._processes.workers:
+            worker.hold()
+        self._tasks = [
+            asyncio.create_task(follow(self._http, self._web, story, recipes.ALL[story.name])) for story in self.stories
+        ]
+        await until(lambda: all(any(map(under_way(s.name), s.events())) for s in self.stories), 30)
+        assert not any(story.ended for story in self.stories)
+
+    async def check(self) -> None:
+        """Each goes on to its end, on the connection it has, and says what it says undisturbed."""
+        for worker in self._processes.workers:
+            worker.hold(False)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self._tasks)
+        for story in self.stories:
+            check_whole(story, self.undisturbed[story.name])
+
+
+async def test_a_killed_workers_streams_are_continued_by_another(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    async with cluster(tmp_path, webs=1) as processes:
+        streams = Streams(http, processes)
+        await streams.start()
+        assert sum(len(worker.running) for worker in processes.workers) == len(KINDS)
+        await max(processes.workers, key=lambda worker: len(worker.running)).kill()
+        await streams.check()
+
+
+async def test_a_killed_workers_streams_are_continued_when_it_is_back(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with cluster(tmp_path, webs=1, workers=1) as processes:
+        streams = Streams(http, processes)
+        await streams.start()
+        [worker] = processes.workers
+        await worker.kill()
+        worker.start()
+        await streams.check()
+
+
+async def test_a_stopped_worker_hands_its_streams_over_and_exits(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    """Its lease lasts for an hour and nobody polls: what is not handed over never goes on."""
+    patience = {"LEASE_SECONDS": 3600, "POLL_SECONDS": 3600, "DRAIN_SECONDS": 0.5}
+    async with cluster(tmp_path, webs=1, workers=1, **patience) as processes:
+        streams = Streams(http, processes)
+        await streams.start()
+        [stopped] = processes.workers
+        heir = await processes.add_worker()
+        await stopped.stop()
+        assert len(heir.running) > 0
+        await streams.check()
+
+
+async def test_a_stopped_worker_takes_no_more_jobs(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    async with cluster(tmp_path, webs=1, workers=1, DRAIN_SECONDS=20, PACE=0.02) as processes:
+        [web], [stopped] = processes.webs, processes.workers
+        long = Story("scripted-30")
+        streaming = asyncio.create_task(follow(http, web, long, recipes.ALL[long.name]))
+        await until(lambda: long.streaming and bool(stopped.running))
+        heir = await processes.add_worker()
+        stopping = asyncio.create_task(stopped.stop())
+        await stopped.logged("worker_draining")
+        mine = set(stopped.running)
+        for _ in range(3):
+            response = await ask(http, web, recipes.ALL["text-20"])
+            assert response["status"] == "completed"
+            assert stopped.running <= mine
+        assert heir.alive
+        await streaming  # it was short enough to end where it was
+        assert long.final is not None
+        assert long.final["output"][-1]["content"][0]["text"] == words(30)
+        await stopping
+
+
+async def test_a_worker_that_was_paused_past_its_lease_says_nothing_more(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with cluster(tmp_path, webs=1, workers=1) as processes:
+        streams = Streams(http, processes)
+        await streams.start()
+        [zombie] = processes.workers
+        zombie.signal(signal.SIGSTOP)
+        heir = await processes.add_worker()
+        ids = {story.response_id for story in streams.stories}
+        await until(lambda: heir.running >= ids, 30)
+        zombie.hold(False)
+        zombie.signal(signal.SIGCONT)
+        await zombie.logged("lease_lost")
+        await streams.check()
+
+
+async def test_a_worker_killed_three_times_by_a_job_is_the_last(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    async with cluster(tmp_path, webs=1, workers=1) as processes:
+        [web], [worker] = processes.webs, processes.workers
+        story = Story("scripted-30")
+        streaming = asyncio.create_task(follow(http, web, story, recipes.ALL[story.name]))
+        for _ in range(3):
+            await until(lambda: bool(worker.running), 30)
+            await worker.kill()
+            worker.start()
+            await worker.ready()
+        await streaming
+        assert story.final is not None
+        assert story.final["status"] == "failed"
+        assert story.final["error"]["code"] == "server_error"
+        assert "3 workers were lost" in story.final["error"]["message"]
+        assert (await ask(http, web, recipes.ALL["text-20"]))["status"] == "completed"
+        assert worker.alive
+
+
+async def test_nothing_is_left_of_what_lost_workers_ran(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    async with cluster(tmp_path, webs=1) as processes:
+        streams = Streams(http, processes, KINDS[:4])
+        await streams.start()
+        await processes.workers[0].kill()
+        await streams.check()
+        redis = Redis.from_url(processes.redis.url)
+        left = [key async for key in redis.scan_iter() if key.startswith((b"lr:queue:", b"arq:"))]
+        await redis.aclose()
+        assert left == []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import structlog
 import uvloop
 from aiohttp import web
+from redis.exceptions import RedisError
 
 from api import unreadable
 from api.auth import Authentication
-from api.context import CREATION, DRAINING, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
+from api.chores import Chores
+from api.context import CHORES, CREATION, DRAINING, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
 from api.creation import Creation
 from api.draining import Draining
@@ -26,7 +29,10 @@ from shared.exposure import check_exposure
 from shared.logs import configure_logs
 from shared.redis import scripts
 from shared.redis.connection import connect
+from shared.redis.outage import outage
 from shared.settings import Settings
+
+log = structlog.get_logger()
 
 CLOSE_SECONDS = 1.0
 
@@ -71,10 +77,22 @@ def create_app(settings: Settings) -> web.Application:
 
 async def _connect(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
-    redis = app[REDIS] = connect(settings.redis_url)
-    await scripts.load(redis)
-    relay = app[RELAY] = Relay(redis, settings.follower_buffer_events, settings.follower_buffer_bytes)
+    timeout = settings.redis_timeout_seconds
+    redis = app[REDIS] = connect(settings.redis_url, timeout)
+    try:
+        await scripts.load(redis)
+    except RedisError as error:  # it may come later; until then requests get a 503
+        if outage(error) is None:
+            raise
+        log.warning(outage(error), error=str(error))
+    relay = app[RELAY] = Relay(
+        connect(settings.redis_url, None, retry=False),
+        settings.follower_buffer_events,
+        settings.follower_buffer_bytes,
+        timeout,
+    )
     fleet = app[FLEET] = Fleet(redis, settings.default_model, queue_without_worker=settings.no_worker == "queue")
+    chores = app[CHORES] = Chores()
     streams = app[STREAMS] = Streams(redis, relay, settings)
     presence = Presence(redis, settings.lease_seconds)
     app[CREATION] = Creation(redis, fleet, settings, presence.id, Keys.read(settings.api_keys).slots_of)
@@ -90,4 +108,5 @@ async def _connect(app: web.Application) -> AsyncIterator[None]:
     await overdue.close()
     await fleet.close()
     await relay.close()
+    await chores.close()
     await redis.aclose(close_connection_pool=True)

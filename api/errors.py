@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
+from redis.exceptions import RedisError
 
+from shared.redis.outage import Outage, outage
 from shared.schema.error import ErrorBody, ErrorDetail
 
 SHOWN = 100  # characters of a value that an error repeats
@@ -55,6 +57,20 @@ def response_not_found(response_id: str) -> ApiError:
 def unavailable(message: str, *, code: str = "service_unavailable", retry_after: int = 2) -> ApiError:
     """Something that is missing for the moment; the client may try again after so many seconds."""
     return ApiError(503, message, type="server_error", code=code, headers={"Retry-After": str(retry_after)})
+
+
+def without_redis(error: RedisError) -> ApiError:
+    """What a client is told when Redis cannot serve it."""
+    kind = outage(error) or "redis_unreachable"
+    message, retry_after = _WITHOUT_REDIS[kind]
+    return unavailable(message, code=kind, retry_after=retry_after)
+
+
+_WITHOUT_REDIS: dict[Outage, tuple[str, int]] = {
+    "redis_unreachable": ("The state store does not answer. Try again soon.", 2),
+    "redis_full": ("The state store is full: nothing new is taken until there is room again.", 10),
+    "redis_read_only": ("The state store takes no writes at the moment. Try again soon.", 2),
+}
 
 
 def server_error(message: str) -> ApiError:

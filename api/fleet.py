@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.errors import ApiError, shown, unavailable
+from api.errors import ApiError, shown, unavailable, without_redis
 from shared.redis import registry
 from shared.redis.registry import WorkerCard
 from shared.schema.models import Model, ModelCard
@@ -47,10 +47,11 @@ class Fleet:
         self._capacity: dict[str, Capacity] = {}
         self._cards: list[ModelCard] = []
         self._workers = 0
+        self._away: RedisError | None = None  # why the last look failed
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self.refresh()
+        await self._try_to_refresh()
         self._task = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
@@ -60,6 +61,7 @@ class Fleet:
 
     async def refresh(self) -> None:
         workers = await registry.live_workers(self._redis)
+        self._away = None
         cards: dict[str, ModelCard] = {}
         for card in (card for worker in workers for card in worker.models):
             known = cards.get(card.id)
@@ -79,7 +81,9 @@ class Fleet:
 
     async def resolve(self, name: str | None) -> ModelCard:
         """The variant a request's `model` means: a key (then its default), a variant, or either without the publisher
-        if only one model is called so. Raises ApiError: 404 naming what there is, 503 without workers."""
+        if only one model is called so. Raises ApiError: 404 naming what there is, 503 without workers or Redis."""
+        if self._away:  # known already: nobody has to wait for another time-out
+            raise without_redis(self._away)
         name = name or self._default
         card = self._find(name)
         if card is None:
@@ -147,10 +151,14 @@ class Fleet:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.refresh()
-            except RedisError as error:
-                log.warning("registry_unreadable", error=str(error))
+            await self._try_to_refresh()
+
+    async def _try_to_refresh(self) -> None:
+        try:
+            await self.refresh()
+        except RedisError as error:
+            self._away = error
+            log.warning("registry_unreadable", error=str(error))
 
 
 def _find(name: str, cards: Sequence[ModelCard]) -> ModelCard | None:

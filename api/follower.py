@@ -6,6 +6,7 @@ the log, on silence it looks into the log. The log is the truth, pub/sub is only
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
@@ -20,7 +21,13 @@ class Messages(Protocol):
 
 
 ReadLog = Callable[[int], Awaitable[list[bytes]]]
-"""Reads events from a sequence number on; fewer than READ_COUNT of them means there are no more."""
+"""Reads events from a sequence number on; fewer than READ_COUNT of them means there are no more. Raises LogAway."""
+
+AWAY_SECONDS = 0.5  # between two looks at a log that cannot be read
+
+
+class LogAway(Exception):
+    """The log cannot be read now, and will be again."""
 
 
 class ResponseGone(Exception):
@@ -38,13 +45,19 @@ async def follow(
 ) -> AsyncIterator[list[bytes]]:
     """Events with sequence numbers above `after`, in batches, up to and including the terminal one.
 
-    An empty batch is silence. `fresh`: the log is known to hold nothing above `after` yet. Raises ResponseGone.
+    An empty batch is silence: all there is while Redis is away. `fresh`: the log is known to hold nothing above `after`
+    yet. Raises ResponseGone.
     """
     following = after + 1
     behind = not fresh
     while True:
         if behind:
-            events = await read_log(following)
+            try:
+                events = await read_log(following)
+            except LogAway:
+                yield []
+                await asyncio.sleep(AWAY_SECONDS)
+                continue
             behind = len(events) >= READ_COUNT
             if events:
                 following += len(events)
@@ -54,9 +67,13 @@ async def follow(
                 continue
         published = await messages.get(silence_seconds)
         if not published:
-            events = await read_log(following)
-            if not events and not await exists():
-                raise ResponseGone
+            try:
+                events = await read_log(following)
+                if not events and not await exists():
+                    raise ResponseGone
+            except LogAway:
+                yield []
+                continue
             following += len(events)
             yield events
             if events and is_terminal(events[-1]):

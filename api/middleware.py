@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from redis.exceptions import RedisError
 
-from api.errors import ApiError, server_error, shown, unavailable
+from api.errors import ApiError, server_error, shown, without_redis
 from shared.schema.ids import new_id
 
 log = structlog.get_logger()
@@ -81,7 +81,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         return _from_http(request, error).response()
     except RedisError as error:
         log.error("redis_failed", path=_path(request), error=str(error))
-        return unavailable("The state store does not answer.", code="redis_unreachable").response()
+        return without_redis(error).response()
     except web.RequestPayloadError as error:  # a wrong Content-Encoding, chunks that are none
         answer = ApiError(400, f"The body cannot be read: {_cause(error)}.", code="invalid_body").response()
         answer.force_close()  # nobody knows where the next request begins

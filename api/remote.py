@@ -18,9 +18,10 @@ from shared.mcp_headers import HeaderRefused, request_headers
 from shared.mcp_hosts import McpHosts
 from shared.mcp_server import Server
 from shared.schema.tools import ApprovalFilter, McpTool, McpToolFilter
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 
 MAX_HEADERS = 64
+MAX_SERVERS = 32  # of one request: all are asked for their tools at once
 REDACTED = "<redacted>"
 
 
@@ -45,12 +46,10 @@ class RemoteServers:
     """What requests may do with remote MCP servers here."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError for a list of hosts that cannot be read."""
+        """Raises SettingsError for a list of hosts that cannot be read, and for an approval that is none."""
         self._allowed = settings.allow_remote_mcp
         self._keyed = bool(settings.encryption_key)
-        self._default_approval: Literal["always", "never"] = (
-            "always" if settings.mcp_require_approval == "always" else "never"
-        )
+        self._default_approval = _approval(settings.mcp_require_approval)
         self._hosts = McpHosts(settings.mcp_allowed_hosts)
         self._seconds = settings.mcp_connect_seconds
 
@@ -103,6 +102,13 @@ class RemoteServers:
         if not self._keyed:
             message = f"{where} needs the setting ENCRYPTION_KEY, which this server does not have."
             raise ApiError(400, message, param=where, code="unsupported_tool")
+
+
+def _approval(setting: str) -> Literal["always", "never"]:
+    match setting:
+        case "always" | "never":
+            return setting
+    raise SettingsError(f"MCP_REQUIRE_APPROVAL must be always or never, got {setting!r}")
 
 
 def reduced(url: str) -> str:

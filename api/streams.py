@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import msgspec
 from aiohttp import web
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from api import sse
-from api.follower import ResponseGone, follow
+from api.follower import LogAway, ResponseGone, follow
 from api.readers import Reader, Readers
 from api.relay import Relay, Subscription
 from shared.rebuild import rebuild
 from shared.redis import event_log, keys, records
-from shared.schema.events import is_terminal
+from shared.redis.outage import outage
+from shared.schema.events import StreamError, is_terminal
 from shared.settings import Settings
 
 READER = web.RequestKey("READER", Reader)
@@ -33,6 +35,23 @@ class _Terminal(msgspec.Struct):
 
 
 _terminal = msgspec.json.Decoder(_Terminal)
+
+
+def _gone(response_id: str, number: int) -> bytes:
+    """The last event of a stream whose response is not there any more."""
+    message = f"The response '{response_id}' is gone: it was deleted, or the state store has lost it."
+    return msgspec.json.encode(StreamError(sequence_number=number, code="response_not_found", message=message))
+
+
+@contextmanager
+def _log_away() -> Iterator[None]:
+    """Reading what a client waits for, where an outage of Redis is only a pause."""
+    try:
+        yield
+    except RedisError as error:
+        if outage(error) is None:
+            raise
+        raise LogAway from error
 
 
 class Streams:
@@ -64,19 +83,23 @@ class Streams:
         wire = sse.wire_of(request.headers, self._settings)
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
-        with self._reading(request) as reader, suppress(ResponseGone):
+        with self._reading(request) as reader:
             if first:
                 await _write(stream, reader, wire.frames(first))
                 after = len(first) - 1
             spoke = time.monotonic()
-            async for events in self.follow(response_id, subscription, after=after, fresh=bool(first)):
-                if events:
-                    ended = is_terminal(events[-1])
-                    await _write(stream, reader, wire.frames(events) + (wire.done if ended else b""))
-                    spoke = time.monotonic()
-                elif time.monotonic() - spoke >= self._settings.ping_seconds:
-                    await _write(stream, reader, sse.PING)
-                    spoke = time.monotonic()
+            try:
+                async for events in self.follow(response_id, subscription, after=after, fresh=bool(first)):
+                    after += len(events)
+                    if events:
+                        ended = is_terminal(events[-1])
+                        await _write(stream, reader, wire.frames(events) + (wire.done if ended else b""))
+                        spoke = time.monotonic()
+                    elif time.monotonic() - spoke >= self._settings.ping_seconds:
+                        await _write(stream, reader, sse.PING)
+                        spoke = time.monotonic()
+            except ResponseGone:
+                await _write(stream, reader, wire.frames([_gone(response_id, after + 1)]) + wire.done)
         await stream.write_eof()
         return stream
 
@@ -102,7 +125,11 @@ class Streams:
             while True:
                 for terminal in await subscription.get(self._settings.silence_seconds):
                     return bytes(_terminal.decode(terminal).response)
-                ended, encoded = await records.read_end(self._redis, response_id)
+                try:
+                    with _log_away():
+                        ended, encoded = await records.read_end(self._redis, response_id)
+                except LogAway:
+                    continue
                 if encoded is None:
                     raise ResponseGone
                 if ended:
@@ -114,10 +141,12 @@ class Streams:
         """The events above `after` in batches, to the terminal one; an empty batch is silence. Raises ResponseGone."""
 
         async def read_log(first: int) -> list[bytes]:
-            return await event_log.read(self._redis, response_id, first)
+            with _log_away():
+                return await event_log.read(self._redis, response_id, first)
 
         async def exists() -> bool:
-            return await records.exists(self._redis, response_id)
+            with _log_away():
+                return await records.exists(self._redis, response_id)
 
         return follow(
             subscription,

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from api.errors import ApiError, shown
-from api.remote import RemoteServers
+from api.remote import MAX_SERVERS, RemoteServers
 from api.validation import reading, refuse
 from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, check_size
 from shared.mcp_server import Server
@@ -88,7 +88,7 @@ def read_tools(request: CreateResponse, remote: RemoteServers, *, refuse_hosted:
             tools.append(remote_tool)
         elif read:
             tools.append(read)
-    _check_labels(servers)
+    _check_servers(servers)
     seen: set[tuple[str | None, str]] = set()
     for where, namespace, tool in _callable(tools):
         if (namespace, tool.name) in seen:
@@ -176,8 +176,11 @@ def _callable(tools: list[Tool]) -> Iterator[tuple[str, str | None, FunctionTool
             yield f"tools[{position}].tools[{number}]", tool.name, inner
 
 
-def _check_labels(servers: dict[str, Server]) -> None:
-    """A label means one server."""
+def _check_servers(servers: dict[str, Server]) -> None:
+    """A label means one server, and there are not too many."""
+    if len(servers) > MAX_SERVERS:
+        message = f"There are {len(servers)} MCP servers, {MAX_SERVERS} are allowed."
+        raise ApiError(400, message, param="tools", code="array_above_max_length")
     labels: set[str] = set()
     for where, server in servers.items():
         if server.label in labels:

@@ -18,10 +18,10 @@ from redis.exceptions import RedisError
 
 from api.calls import open_calls
 from api.cancellation import cancel
+from api.chores import Chores
 from api.creation import Chain, Creation
 from api.draining import Draining
-from api.errors import ApiError, server_error, unavailable
-from api.finishing import to_its_end
+from api.errors import ApiError, server_error, without_redis
 from api.follower import ResponseGone
 from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
 from api.readers import Reader
@@ -69,6 +69,7 @@ class Connection:
         redis: Redis,
         creation: Creation,
         streams: Streams,
+        chores: Chores,
         settings: Settings,
         owner: str,
         draining: Draining,
@@ -83,6 +84,7 @@ class Connection:
         self._redis = redis
         self._creation = creation
         self._streams = streams
+        self._chores = chores
         self._settings = settings
         self._owner = owner
         self._draining = draining
@@ -165,7 +167,7 @@ class Connection:
                 await self._refuse(frame, error)
             except RedisError as error:
                 log.error("redis_failed", path="websocket", error=str(error))
-                await self._refuse(frame, unavailable("The state store does not answer.", code="redis_unreachable"))
+                await self._refuse(frame, without_redis(error))
             except Exception:
                 log.exception("frame_failed")
                 await self._refuse(frame, server_error("The server met an unexpected error."))
@@ -202,11 +204,11 @@ class Connection:
             cut_off = self._draining.cut or (self._reader is not None and self._reader.cut_off)
             if response.store and cut_off:
                 raise  # it may come back
-            await to_its_end(cancel(self._redis, self._settings, response.id, self._owner))
+            await self._chores.do(lambda: cancel(self._redis, self._settings, response.id, self._owner), "cancel")
             raise
         finally:
             if not response.store:
-                await to_its_end(records.forget(self._redis, response.id))
+                await self._chores.do(lambda: records.forget(self._redis, response.id), "forget")
 
     async def _remember(self, response_id: str) -> None:
         parent = await records.read_parent(self._redis, response_id)

@@ -51,7 +51,7 @@ class EmbeddedRedis:
     """One redis-server whose data lives in `data_dir`; `start` after `stop` or `kill` continues on the same data.
 
     `port` None listens on a Unix socket only, 0 on a free port of 127.0.0.1 (the same one after a restart).
-    With `append_only` every write is in a file before it is answered and on the disk a second later.
+    With `append_only` every write is on the disk before it is answered: what was acknowledged survives any crash.
     The folder and the socket are this user's alone (mode 0700), which is the protection: there is no password.
     The server ends with the thread that called `start` (on Linux), so that a killed process leaves none behind.
     """
@@ -82,7 +82,7 @@ class EmbeddedRedis:
             if self.socket_path
             else ["--port", str(self.port), "--bind", "127.0.0.1"]
         )
-        keep = ["--appendonly", "yes" if self.append_only else "no", "--appendfsync", "everysec", "--save", ""]
+        keep = ["--appendonly", "yes" if self.append_only else "no", "--appendfsync", "always", "--save", ""]
         return [redis_server_binary(), *listen, *keep, "--dir", str(self.data_dir)]
 
     def prepare(self) -> None:

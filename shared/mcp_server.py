@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -33,6 +34,17 @@ class Server(Struct, kw_only=True, frozen=True):
         for secret in self._secrets():
             text = text.replace(secret, HIDDEN)
         return text
+
+    def hide_within(self, value: Any) -> Any:
+        """The same for every text in a JSON value, names of fields aside."""
+        match value:
+            case str():
+                return self.hide(value)
+            case list():
+                return [self.hide_within(one) for one in value]
+            case dict():
+                return {name: self.hide_within(one) for name, one in value.items()}
+        return value
 
     def _secrets(self) -> list[str]:
         parts = urlsplit(self.url)

@@ -20,7 +20,7 @@ class Settings:
     """One field per environment variable: the field `redis_url` is read from `REDIS_URL`, and so on."""
 
     # where things are
-    redis_url: str = "redis://127.0.0.1:6379/0"  # also rediss:// (TLS) and unix://
+    redis_url: str = "redis://127.0.0.1:6379/0"  # also rediss:// (TLS), unix://, redis+sentinel://, rediss+sentinel://
     models_dir: Path = REPOSITORY_MODELS
     host: str = "0.0.0.0"  # noqa: S104  a PaaS routes to every address of the dyno; `llamarelay up` uses 127.0.0.1
     port: int = 8080
@@ -53,6 +53,8 @@ class Settings:
     max_loaded_models: int = 4  # models one worker keeps in memory; the least recently used idle one goes first
 
     # the Redis protocol, in seconds
+    redis_timeout_seconds: float = 3.0  # how long Redis may take to connect or to answer; at least 2
+    outbox_events: int = 2048  # unsent events of one response at which its generation waits; also sent ones kept
     lease_seconds: float = 5.0
     heartbeat_seconds: float = 2.0
     poll_seconds: float = 1.0  # arq's polling, the safety net behind the wake-up
@@ -129,7 +131,18 @@ class Settings:
         return {f.name.upper(): _format(getattr(self, f.name)) for f in fields(self)}
 
 
+_CHOICES = {
+    "log_format": ("auto", "console", "json"),
+    "hosted_tools": ("ignore", "refuse"),
+    "wire_dialect": ("openai", "open-responses"),
+    "mcp_require_approval": ("never", "always"),
+    "no_worker": ("refuse", "queue"),
+}
+
+
 def _parse(name: str, default: object, text: str) -> object:
+    if (choices := _CHOICES.get(name)) and text not in choices:
+        raise SettingsError(f"{name.upper()} must be {' or '.join(choices)}, got {text!r}")
     try:
         if isinstance(default, bool):
             return _BOOLEANS[text.strip().lower()]

@@ -17,10 +17,13 @@ def split_before_last_question(
 
 
 def in_order(taken: Sequence[Item], given: Sequence[OutputItem]) -> list[Item]:
-    """What a response took in, then what it put out; a compaction stands before the question that it does not cover."""
+    """What a response took in, then what it put out; a compaction stands before the question that it does not cover.
+    It is left out where that question is not among `taken`: it has no place here."""
     compactions = [item for item in given if isinstance(item, Compaction)]
     if not compactions:
         return [*taken, *given]
     earlier, question = split_before_last_question(taken)
+    if not any(isinstance(item, Message) and item.role == "user" for item in question):
+        compactions = []
     rest = [item for item in given if not isinstance(item, Compaction)]
     return [*earlier, *compactions, *question, *rest]

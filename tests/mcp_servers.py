@@ -249,6 +249,10 @@ async def many_results(**options: Any) -> AsyncIterator[Running]:
         return running.requests[-1].headers.get(name, "")
 
     @tool
+    def echo(text: str) -> str:
+        return text
+
+    @tool
     async def asks(ctx: Context[Any]) -> str:
         answer = await ctx.elicit("What is your name?", Answer)
         return f"{answer.action}"

@@ -161,7 +161,7 @@ class _Connection:
         self._aborted = True
         for writer in self._writers:
             raw = writer.get_extra_info("socket")
-            with suppress(OSError):
+            with suppress(OSError, AttributeError):  # a TLS transport that has been closed has no socket any more
                 raw.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))  # close sends RST
             writer.transport.abort()
         if self._task and self._task is not asyncio.current_task():

@@ -64,7 +64,7 @@ class Answer:
         `done` is what a lost worker had generated of this generation already. Raises ConversationGone, EngineFailed,
         GrammarError, PictureRefused, PromptTooLong, TemplateError.
         """
-        asked = await demand_of(self._response, tools, self._settings)
+        asked = await demand_of(self._response, said, tools, self._settings)
         prompt = await self._write_prompt(model, tools if asked.tools else None, said)
         if self._settings.log_content:
             log.debug("prompt", response_id=self._response.id, text=prompt.text)
@@ -72,13 +72,15 @@ class Answer:
         constraint = await constraint_for(model, asked, generation, self._settings, prompt, tokens)
         parser = model.prompter.dialect.parser(prompt.text, asked.tools or None, sure=asked.needs_grammar)
         reader = Reader(model.engine, parser, self._emitter, self._counts, tools)
-        before = self._counts.output
+        before = self._counts.answered
         reader.replay(tokens)
         request = self._request(model, prompt, constraint, tokens, before)
-        self._counts.input += len(prompt.tokens)
         if request.max_tokens is not None and request.max_tokens <= 0 and not generation.prewarm:
+            self._counts.input += len(prompt.tokens) if tokens else 0
             return "length"
-        return await self._read_all(model.engine.generate(request), reader, done)
+        generating = model.engine.generate(request)
+        self._counts.input += len(prompt.tokens)
+        return await self._read_all(generating, reader, done)
 
     async def _write_prompt(self, model: LoadedModel, tools: Toolbox | None, said: Sequence[AnyItem]) -> Prompt:
         length = model.engine.model.context_length
@@ -103,11 +105,13 @@ class Answer:
             )
             generation, cached = model.engine.generate(request), self._counts.cached
             self._counts.input += len(prompt.tokens)
+            before = self._counts.output
             async for chunk in generation:
                 self._counts.cached = cached + generation.cached_tokens
                 reader.read(chunk)
             reader.finish()
             scratch.close()
+            self._counts.summaries += self._counts.output - before
             messages = (item for item in scratch.response.output if isinstance(item, Message))
             return "\n".join(text_of(part) for message in messages for part in message.content)
 
@@ -160,6 +164,7 @@ class Answer:
             unsent += chunk.tokens
             if events := self._emitter.take():
                 self._stream.send(events, Progress(unsent, counts.cached))
+                await self._stream.room()
                 unsent = []
             finish = chunk.finish or finish
         reader.finish()

@@ -8,7 +8,7 @@ from shared.redis import conversations, counting, records
 from workers.conversation import conversation, listed_tools, room_for_prompt, write
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import ModelLoadError, PictureRefused
-from workers.generate import Services
+from workers.generate import NotHere, Services
 from workers.template import TemplateError
 
 
@@ -27,6 +27,10 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
             room = room_for_prompt(length, question.max_output_tokens) if question.truncate else None
             prompt = await write(loaded.prompter, question.instructions, items, question.effort, tools, room=room)
         answer = counting.Answer(tokens=len(prompt.tokens), context_length=length)
-    except (TemplateError, PictureRefused, ModelLoadError) as error:
+    except ModelLoadError as error:
+        if await services.served_elsewhere(model):
+            raise NotHere from None
+        answer = counting.Answer(error=f"it cannot be loaded: {error.reason}")
+    except (TemplateError, PictureRefused) as error:
         answer = counting.Answer(error=str(error))
     await counting.answer(services.redis, request_id, answer)

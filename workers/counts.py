@@ -19,11 +19,17 @@ class Counts:
     cached: int = 0
     output: int = 0
     reasoning: int = 0
+    summaries: int = 0  # of the output, what was written to compact the conversation
     grain: int = field(default=1, kw_only=True)
+
+    @property
+    def answered(self) -> int:
+        """Output that `max_output_tokens` limits."""
+        return self.output - self.summaries
 
     def to_list(self) -> list[int]:
         """In the order of the fields, so that `Counts(*...)` makes it again (but for `grain`)."""
-        return [self.input, self.cached, self.output, self.reasoning]
+        return [self.input, self.cached, self.output, self.reasoning, self.summaries]
 
     def usage(self) -> Usage:
         cached = self.cached // self.grain * self.grain

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from shared.redis.records import Generation
-from shared.schema.items import McpCall
+from shared.schema.items import Item, McpCall, OutputItem
 from shared.schema.request import JsonObjectFormat, JsonSchemaFormat
 from shared.schema.response import Response
 from shared.schema.tools import AllowedTools, ToolChoice
@@ -21,19 +21,22 @@ from workers.models import LoadedModel
 from workers.prompt import Prompt
 
 
-async def demand_of(response: Response, tools: Toolbox, settings: Settings) -> Demand:
+async def demand_of(
+    response: Response, said: Sequence[Item | OutputItem], tools: Toolbox, settings: Settings
+) -> Demand:
     """The request's tools, `tool_choice`, `parallel_tool_calls`, `max_tool_calls` and `text.format` in one.
 
-    What the choice demands is done when the response has a call; the calls it has count towards `max_tool_calls`.
+    `said` is what the response has put out before this generation. What the choice demands is done when that has a
+    call; the calls in it count towards `max_tool_calls`.
     """
-    made = sum(isinstance(item, McpCall) for item in response.output)
+    made = sum(isinstance(item, McpCall) for item in said)
     limits = [response.max_tool_calls, settings.mcp_max_calls if any(tool.server for tool in tools) else None]
     left = min((limit - made for limit in limits if limit is not None), default=None)
     schema, strict = _schema(response)
     asked = partial(
         demand,
         tools,
-        calls_choice(response, left),
+        _choice(response.tool_choice, made, left),
         parallel=response.parallel_tool_calls,
         max_calls=left,
         format=schema,
@@ -42,12 +45,11 @@ async def demand_of(response: Response, tools: Toolbox, settings: Settings) -> D
     return await asyncio.to_thread(asked) if tools.loose or not strict else asked()
 
 
-def calls_choice(response: Response, left: int | None) -> ToolChoice:
-    """How the model may choose a tool now, `left` calls before the limit."""
-    choice = response.tool_choice
+def _choice(choice: ToolChoice, made: int, left: int | None) -> ToolChoice:
+    """How the model may choose a tool, with so many calls made and `left` before the limit."""
     if left is not None and left <= 0:
         return "none"
-    if choice == "none" or not any(isinstance(item, McpCall) for item in response.output):
+    if choice == "none" or not made:
         return choice
     return AllowedTools(mode="auto", tools=choice.tools) if isinstance(choice, AllowedTools) else "auto"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,9 +16,10 @@ from redis.asyncio import Redis
 from shared.api_keys import PUBLIC
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
-from shared.redis.event_log import Entry, Progress
+from shared.redis.event_log import Entry, LogCut, Progress
+from shared.redis.outage import patiently
 from shared.redis.records import Checkpoint
-from shared.schema.items import CustomToolCall, FunctionCall, McpApprovalRequest, McpCall
+from shared.schema.items import CustomToolCall, FunctionCall, McpApprovalRequest, McpCall, OutputItem
 from shared.schema.tools import McpTool
 from shared.sealing import REASONING, Sealer
 from shared.settings import Settings
@@ -33,7 +34,7 @@ from workers.engine.core import EngineFailed, FinishReason, ModelLoadError, Pict
 from workers.grammar.builder import GrammarError
 from workers.lease import Leases
 from workers.models import Models
-from workers.outbox import Outbox, Stream
+from workers.outbox import EventsLost, Outbox, Stream
 from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.template import TemplateError
 from workers.tools_unavailable import ToolsUnavailable
@@ -50,7 +51,11 @@ log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
 CACHED_GRAIN = 128  # tokens, as at OpenAI: where there are tenants, cached tokens are told in multiples of this
+FLUSH_SECONDS = 3.0  # what a stopped worker could not send by then is generated again by the next one
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
+
+
+TORN = "The state store lost a part of this response that cannot be restored."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Services:
     outbox: Outbox
     leases: Leases
     attendance: Attendance
+    served_elsewhere: Callable[[str], Awaitable[bool]]  # told of a model that could not be loaded here
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
     connect: Connect | None = None  # to remote MCP servers; None where that is not allowed
 
@@ -72,6 +78,10 @@ _FOR_THE_CLIENT = (FunctionCall, CustomToolCall, McpApprovalRequest)  # what the
 
 class LeaseLost(Exception):
     """Another worker has this job now: nothing more may be written."""
+
+
+class NotHere(Exception):
+    """This worker cannot load the model, and another one serves it: the job is theirs."""
 
 
 class Job:
@@ -88,7 +98,8 @@ class Job:
             seal=_reasoning_seal(services, context),
             summarise=_summariser(context.generation.summary),
         )
-        self._stream = Stream(services.outbox, context.response.id, token, len(log), self._abort)
+        limit = services.settings.outbox_events
+        self._stream = Stream(services.outbox, context.response.id, token, log, limit, self._abort)
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self._aborted: int | None = None
@@ -101,7 +112,7 @@ class Job:
         services.leases.on_abort(context.response.id, self._abort)
 
     async def run(self) -> None:
-        """Runs to the terminal event. Raises LeaseLost; when cancelled from outside, writes nothing more."""
+        """Runs to the terminal event. Raises LeaseLost, NotHere; when cancelled from outside, writes nothing more."""
         self._task = asyncio.create_task(self._generate())
         try:
             await self._task
@@ -109,11 +120,16 @@ class Job:
             if self._aborted is None:  # this worker stops: another one goes on
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
-                await self._stream.flush()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FLUSH_SECONDS):
+                        await self._stream.flush()
                 raise
             if self._aborted == queue.LOST:
                 raise LeaseLost from None
-            self._emitter.cancel(self._counts.usage())
+            if self._aborted == queue.TORN:
+                self._emitter.fail("server_error", TORN, self._counts.usage())
+            else:
+                self._emitter.cancel(self._counts.usage())
         except TimeoutError:
             seconds = self._services.settings.job_timeout_seconds
             self._emitter.fail("server_error", f"The response took longer than {seconds:g} s.", self._counts.usage())
@@ -129,7 +145,12 @@ class Job:
             self._emitter.fail("invalid_prompt", f"The model's chat template refuses this conversation: {error}")
         except PictureRefused as error:
             self._emitter.fail("invalid_prompt", f"The model cannot be shown this conversation: {error}.")
-        except (ModelLoadError, EngineFailed) as error:
+        except ModelLoadError as error:
+            if await self._services.served_elsewhere(self._context.generation.model):
+                await self._stream.flush()
+                raise NotHere from None
+            self._emitter.fail("server_error", f"The model cannot be loaded: {error.reason}", self._counts.usage())
+        except EngineFailed as error:
             log.error("generation_failed", response_id=self._response.id, error=str(error))
             self._emitter.fail("server_error", f"The model could not answer: {error}", self._counts.usage())
         except Exception:
@@ -158,7 +179,7 @@ class Job:
                 self._emitter.in_progress()
             self._tell()
             if queued:
-                await records.start(self._services.redis, self._response, self._token)
+                await patiently(lambda: records.start(self._services.redis, self._response, self._token), "start")
             async with self._signs_of_life():
                 finish = await self._rounds()
         usage = self._counts.usage()
@@ -198,19 +219,28 @@ class Job:
         items = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
         async with self._connect(items) as remote:
             await self._prepare(remote)
-            while True:
-                said = self._checkpoint.items if self._checkpoint else 0
-                finish = await self._round(Toolbox(self._response.tools, remote.listed), self._response.output[:said])
+            finish: FinishReason = "stop"
+            while not any(isinstance(item, _FOR_THE_CLIENT) for item in self._said):
+                finish = await self._round(Toolbox(self._response.tools, remote.listed), self._said)
                 if finish == "length" or not remote.waiting:
-                    return finish
+                    break
                 await self._call(remote, remote.waiting)
-                if any(isinstance(item, _FOR_THE_CLIENT) for item in self._response.output[said:]):
-                    return finish
+            return finish
+
+    @property
+    def _said(self) -> Sequence[OutputItem]:
+        """What came before the generation that runs or is to come."""
+        return self._response.output[: self._checkpoint.items] if self._checkpoint else []
 
     async def _round(self, tools: Toolbox, said: Sequence[AnyItem] = ()) -> FinishReason:
         done, self._done = self._done, NOTHING
         async with self._services.models.use(self._context.generation.model) as model:
-            return await self._answer.generate(model, tools, said, done)
+            try:
+                return await self._answer.generate(model, tools, said, done)
+            except PromptTooLong:
+                if not any(isinstance(item, McpCall) for item in said):
+                    raise
+                return "length"  # what its calls brought has used up the context
 
     def _connect(self, items: Sequence[AnyItem]) -> AbstractAsyncContextManager[RemoteTools]:
         if self._services.connect is None:
@@ -220,7 +250,8 @@ class Job:
     async def _prepare(self, remote: RemoteTools) -> None:
         """What comes before the first generation: the servers' tools, calls that were approved, and those that a lost
         worker had begun."""
-        await remote.list_tools()
+        with self._services.leases.aside(self._response.id):
+            await remote.list_tools()
         lost = self._checkpoint.started if self._checkpoint else []
         remote.open_approved()
         self._tell()
@@ -239,7 +270,8 @@ class Job:
                 tokens=self._counts.to_list(),
                 started=[call.id for call in calls],
             )
-            if not await records.check_in(self._services.redis, self._response.id, self._token, self._checkpoint):
+            note = partial(records.check_in, self._services.redis, self._response.id, self._token, self._checkpoint)
+            if not await patiently(note, "checkpoint"):
                 raise LeaseLost
         with self._services.leases.aside(self._response.id):
             await remote.call(calls, lost)
@@ -255,21 +287,36 @@ class Job:
     async def _finish(self) -> None:
         await self._stream.drain()
         first, rest = self._stream.take_rest()
+        events = [*rest, *self._emitter.take()]
+        torn = self._aborted == queue.TORN
+        while True:
+            try:
+                finished = await patiently(partial(self._end, first, events, torn), "finish")
+                break
+            except LogCut as cut:
+                try:
+                    self._stream.rewind(cut.length)
+                    await self._stream.flush()
+                except EventsLost:
+                    torn = True  # whoever follows has seen what is lost, and gets the end
+        if not finished:
+            raise LeaseLost
+
+    async def _end(self, first: int, events: Sequence[bytes], torn: bool) -> bool:
         response, settings = self._response, self._services.settings
-        finished = await event_log.finish(
+        return await event_log.finish(
             self._services.redis,
             response,
             self._context.generation.model,
             self._token,
             first,
-            [*rest, *self._emitter.take()],
+            events,
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS,
             turn=in_order(self._context.input, response.output),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
+            torn=torn,
         )
-        if not finished:
-            raise LeaseLost
 
 
 async def run_response(services: Services, response_id: str, job_try: int) -> None:

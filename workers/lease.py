@@ -15,6 +15,8 @@ from shared.redis import queue
 
 log = structlog.get_logger()
 
+RENEWAL_SECONDS = 0.7  # at most, which is also how soon a cancel is seen while nothing is sent
+
 
 class Leases:
     """The jobs this process holds. A lost lease or a wish to cancel is told to the job through its `abort`."""
@@ -27,6 +29,7 @@ class Leases:
         self._aside: set[str] = set()
         self.on_room: Callable[[], None] = _nothing  # called when a job was set aside
         self._task: asyncio.Task[None] | None = None
+        self._renewing = asyncio.Lock()
 
     @property
     def milliseconds(self) -> int:
@@ -42,14 +45,23 @@ class Leases:
 
     def add(self, job_id: str, token: str) -> None:
         self._tokens[job_id] = token
+        self._aborts.pop(job_id, None)
 
     def on_abort(self, job_id: str, abort: Callable[[int], None]) -> None:
         """`abort(queue.LOST)` or `abort(queue.CANCEL)` is called at most once for each renewal."""
         self._aborts[job_id] = abort
 
-    def remove(self, job_id: str) -> None:
-        self._tokens.pop(job_id, None)
-        self._aborts.pop(job_id, None)
+    def remove(self, job_id: str, token: str) -> None:
+        """Renews this lease no more; one that the job has got since stays."""
+        if self._tokens.get(job_id) == token:
+            del self._tokens[job_id]
+            self._aborts.pop(job_id, None)
+
+    async def give_up(self, job_id: str, token: str) -> None:
+        """As `remove`; when it returns no renewal is on its way either, which could take a released lease again."""
+        self.remove(job_id, token)
+        async with self._renewing:
+            pass
 
     @contextmanager
     def aside(self, job_id: str) -> Iterator[None]:
@@ -74,19 +86,21 @@ class Leases:
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(min(self._seconds / 3, 0.7))  # also how soon a cancel is seen while nothing is sent
+            await asyncio.sleep(min(self._seconds / 3, RENEWAL_SECONDS))
             if self._tokens:
                 await self._renew()
 
     async def _renew(self) -> None:
-        try:
-            outcomes = await queue.renew(self._redis, dict(self._tokens), self.milliseconds)
-        except RedisError as error:
-            log.warning("lease_not_renewed", error=str(error), jobs=len(self._tokens))
-            return
+        async with self._renewing:
+            tokens = dict(self._tokens)
+            try:
+                outcomes = await queue.renew(self._redis, tokens, self.milliseconds)
+            except (RedisError, OSError) as error:
+                log.warning("lease_not_renewed", error=str(error), jobs=len(tokens))
+                return
         for job_id, outcome in outcomes.items():
-            if outcome != queue.HELD and (abort := self._aborts.get(job_id)):
-                abort(outcome)
+            if outcome != queue.HELD and self._tokens.get(job_id) == tokens[job_id] and job_id in self._aborts:
+                self._aborts[job_id](outcome)
 
 
 def _nothing() -> None:

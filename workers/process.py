@@ -19,6 +19,7 @@ from shared.catalog import Catalog
 from shared.logs import configure_logs
 from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
+from shared.redis.outage import outage, patiently
 from shared.schema.ids import new_id
 from shared.schema.models import ModelCard
 from shared.sealing import Sealer, sealer_of
@@ -37,8 +38,6 @@ from workers.worker import QueueWorker
 
 log = structlog.get_logger()
 
-WAKE_WAIT_SECONDS = 5.0  # one blocking pop; its end costs one command
-
 
 def run(settings: Settings) -> None:
     """Runs a worker until it is told to stop. Raises ModelNotFoundError for a name in MODELS that means nothing."""
@@ -55,10 +54,16 @@ async def serve(settings: Settings, models: list[Served], loader: Loader) -> Non
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await process.start()
+    starting, stopping = asyncio.create_task(process.start()), asyncio.create_task(stop.wait())
     try:
-        await stop.wait()
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            await starting
+            await stopping
     finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
         await process.stop()
 
 
@@ -70,7 +75,7 @@ class WorkerProcess:
     ) -> None:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{new_id('w')[2:10]}"
         self._settings = settings
-        self._redis: ArqRedis = connect(settings.redis_url)
+        self._redis: ArqRedis = connect(settings.redis_url, settings.redis_timeout_seconds)
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
         self._attendance = Attendance(self._redis, settings.lease_seconds)
@@ -83,6 +88,7 @@ class WorkerProcess:
             self._outbox,
             self._leases,
             self._attendance,
+            self._served_elsewhere,
             sealer,
             _connect(settings, sealer),
         )
@@ -96,29 +102,32 @@ class WorkerProcess:
         self._remember_at = 0.0
 
     async def start(self) -> None:
-        """Connects, loads the default model if it is served here, and begins to take jobs."""
-        await scripts.load(self._redis)
+        """Waits for Redis, loads the default model if it is served here, and begins to take jobs."""
+        await patiently(lambda: scripts.load(self._redis), "start")
         if self._settings.allow_remote_mcp:
             await load_sdk()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
                     pass
-            except ModelLoadError as error:
-                log.error("model_broken", model=self._preload, error=str(error))
+            except ModelLoadError:
+                pass  # it has been logged, and the card says so
         self._outbox.start()
         self._leases.start()
         self._attendance.start()
-        await self.announce()
+        await patiently(self.announce, "start")
         self._listener = asyncio.create_task(self._listen())
-        loops = [self._heartbeat(), *(worker.main() for worker in self._workers.values())]
+        loops = [self._heartbeat(), self._mend(), *(worker.main() for worker in self._workers.values())]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         log.info("worker_ready", worker=self.id, models=list(self._workers))
 
     async def stop(self) -> None:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
         log.info("worker_draining", worker=self.id, running=self.running)
-        await registry.retire(self._redis, self.id)
+        try:
+            await registry.retire(self._redis, self.id)
+        except RedisError as error:  # the card expires by itself
+            log.warning("not_retired", outage=outage(error), error=str(error))
         if self._listener:  # first of all, so that it takes no wake-up from another process
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
@@ -182,7 +191,33 @@ class WorkerProcess:
             try:
                 await self.announce()
             except RedisError as error:
-                log.warning("heartbeat_failed", error=str(error))
+                log.warning("heartbeat_failed", outage=outage(error), error=str(error))
+
+    async def _mend(self) -> None:
+        """Tries broken models again, and says at once what came of it."""
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            try:
+                if await self.models.mend():
+                    await self.announce()
+                await self._look_around()
+            except RedisError as error:
+                log.warning("not_looked_around", outage=outage(error), error=str(error))
+
+    async def _look_around(self) -> None:
+        """Leaves the jobs of models that cannot be loaded here to the workers that have them."""
+        broken, elsewhere = self.models.broken, set[str]()
+        if broken:
+            others = (card for card in await registry.live_workers(self._redis) if card.id != self.id)
+            elsewhere = {model.id for card in others for model in card.models if model.state != "unavailable"}
+        for model, worker in self._workers.items():
+            worker.paused = model in broken and model in elsewhere
+
+    async def _served_elsewhere(self, model: str) -> bool:
+        """A model could not be loaded here: tells everybody; whether another worker serves it."""
+        await patiently(self.announce, "announce")
+        await patiently(self._look_around, "announce")
+        return self._workers[model].paused
 
     async def _listen(self) -> None:
         """Waits for wake-ups of all queues at once: each element wakes one worker, and polling is the safety net."""
@@ -192,16 +227,11 @@ class WorkerProcess:
                 await asyncio.sleep(self._settings.poll_seconds)
                 continue
             try:
-                popped = await cast(
-                    Awaitable[tuple[bytes, bytes] | None],
-                    self._redis.blpop(names, timeout=WAKE_WAIT_SECONDS),  # type: ignore[arg-type]
-                )
+                if popped := await queue.pop(self._redis, names):
+                    await self._wake(popped[0].removeprefix(keys.wake("")), popped[1])
             except RedisError as error:
-                log.warning("redis_unreachable", error=str(error))
+                log.warning("not_listening", outage=outage(error), error=str(error))
                 await asyncio.sleep(self._settings.poll_seconds)
-                continue
-            if popped:
-                await self._wake(popped[0].decode().removeprefix(keys.wake("")), popped[1])
 
     async def _wake(self, model: str, job_id: bytes) -> None:
         """Wakes the worker of a model; where it has just become full, the wake-up is for another process."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
 from workers.dialects.toolbox import INPUT, Toolbox
 from workers.engine.core import Engine, ImageCells, Picture
+from workers.excerpts import Excerpts
 from workers.outcomes import outcome, refusal
 from workers.pictures import Pictures
 from workers.spelled import Markers
@@ -48,6 +49,7 @@ class Prompter:
 
     def __init__(self, engine: Engine, template: Template, dialect: Dialect) -> None:
         self._engine = engine
+        self._excerpts = Excerpts(engine)
         self._template = template
         self.dialect = dialect
         self.traits = template.traits
@@ -78,7 +80,7 @@ class Prompter:
         model cannot be shown what is in it."""
         pictures = Pictures()
         spelled = self._markers.spelled()
-        messages = spelled.messages(to_messages(instructions, items, tools or Toolbox(), pictures))
+        messages = spelled.messages(to_messages(instructions, items, tools or Toolbox(), pictures, self._excerpts.of))
         prepared, offered = self.dialect.prepare(messages, tools, self.traits)
         variables = self.dialect.template_variables(effort)
         if offered:
@@ -99,12 +101,16 @@ class Prompter:
 
 
 def to_messages(
-    instructions: str | None, items: Iterable[Item | OutputItem], tools: Toolbox, pictures: Pictures | None = None
+    instructions: str | None,
+    items: Iterable[Item | OutputItem],
+    tools: Toolbox,
+    pictures: Pictures | None = None,
+    excerpt: Callable[[str], str] = str,
 ) -> Messages:
     """The conversation in the form of `workers.dialects.history`.
 
     What the assistant did without hearing anything in between (its reasoning, its words, its calls) is one message.
-    Images are collected in `pictures`, their marks stand in the text.
+    Images are collected in `pictures`, their marks stand in the text. Of what remote servers say, an `excerpt`.
     """
     pictures = Pictures() if pictures is None else pictures
     messages: Messages = [{"role": "system", "content": instructions}] if instructions else []
@@ -120,7 +126,7 @@ def to_messages(
             if not item.approve and (refused := asked.get(item.approval_request_id)):
                 messages += said.call(refused, tools, refusal(item.reason))
         elif isinstance(item, McpCall):
-            messages += said.call(item, tools, outcome(item))
+            messages += said.call(item, tools, excerpt(outcome(item)))
         elif isinstance(item, Reasoning):
             if said.text or said.calls:
                 messages += said.take()

@@ -17,11 +17,13 @@ from shared.redis.records import Context
 from shared.schema.items import McpApprovalRequest, McpApprovalResponse, McpCall, McpListTools
 from shared.schema.mcp import McpCallError, McpListToolsTool, McpProtocolError
 from shared.schema.response import Response
-from shared.schema.tools import AllowedTools, McpChoice, McpTool
+from shared.schema.tools import McpChoice, McpTool
 from shared.sealing import SealBroken, Sealer
 from shared.settings import Settings
 from workers.conversation import AnyItem, listed_tools
+from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
+from workers.grammar.grammars import demands_call, eligible
 from workers.mcp import ServerFailed, Servers
 from workers.tools_unavailable import ToolsUnavailable
 
@@ -96,8 +98,7 @@ class RemoteTools:
         known = self.listed.get(tool.server_label)
         if known is None:
             return False
-        named = tool.allowed_tools if isinstance(tool.allowed_tools, list) else []
-        return set(named) <= {one.name for one in known}
+        return set(tool.names) <= {one.name for one in known}
 
     async def _list(self, label: str, item_id: str) -> None:
         try:
@@ -114,6 +115,8 @@ class RemoteTools:
 
     async def _call(self, item: McpCall, *, again: bool) -> None:
         try:
+            if not self._tools[item.server_label].allows(self._listed_tool(item)):
+                raise ServerFailed(_NOT_ALLOWED)
             if again and not self._repeatable(item):
                 raise ServerFailed(_LOST)
             output = await self._servers.call(item.server_label, item.name, _arguments(item))
@@ -125,31 +128,29 @@ class RemoteTools:
 
     def _repeatable(self, call: McpCall) -> bool:
         """Whether the server says that calling the tool twice does no harm."""
+        tool = self._listed_tool(call)
+        return tool.hints("readOnlyHint") or tool.hints("idempotentHint")
+
+    def _listed_tool(self, call: McpCall) -> McpListToolsTool:
+        """The tool that a call means; one of no promises where the server's list is not known or lacks it."""
         tools = self.listed.get(call.server_label, ())
-        tool = next((tool for tool in tools if tool.name == call.name), None)
-        return tool is not None and (tool.hints("readOnlyHint") or tool.hints("idempotentHint"))
+        unknown = McpListToolsTool(name=call.name, input_schema={})
+        return next((tool for tool in tools if tool.name == call.name), unknown)
 
     def _check_choice(self) -> None:
         """Raises ToolsUnavailable where `tool_choice` demands a call of tools that are not there."""
-        choice, listed = self._response.tool_choice, self.listed
-        errors = {item.server_label: item.error for item in self._response.output if isinstance(item, McpListTools)}
-        if isinstance(choice, McpChoice):
-            label = choice.server_label
-            names = [tool.name for tool in listed.get(label, ()) if self._tools[label].allows(tool)]
-            if label not in listed:
-                raise ToolsUnavailable(
-                    f"The tools of the MCP server '{label}' could not be listed: {errors.get(label)}"
-                )
-            if not names or (choice.name and choice.name not in names):
-                wanted = f"tool '{choice.name}'" if choice.name else "tools"
-                raise ToolsUnavailable(
-                    f"`tool_choice` demands a call, but the MCP server '{label}' has no such {wanted}."
-                )
+        choice = self._response.tool_choice
+        if not demands_call(choice) or eligible(Toolbox(self._response.tools, self.listed), choice):
             return
-        demanded = choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")
-        if demanded and not any(listed.values()) and len(self._tools) == len(self._response.tools):
-            reasons = "; ".join(f"'{label}': {error or 'it has no tools'}" for label, error in errors.items())
-            raise ToolsUnavailable(f"`tool_choice` demands a call, but no MCP server offers a tool: {reasons}")
+        lists = [item for item in self._response.output if isinstance(item, McpListTools) and item.error]
+        reasons = "; ".join(
+            f"the tools of the MCP server '{item.server_label}' could not be listed: {item.error}" for item in lists
+        )
+        wanted = f" '{choice.name}'" if isinstance(choice, McpChoice) and choice.name else ""
+        raise ToolsUnavailable(
+            f"`tool_choice` demands a call, but there is no tool{wanted} to call: "
+            + (reasons or "the MCP servers offer none.")
+        )
 
 
 def connector(settings: Settings, sealer: Sealer | None) -> Connect:
@@ -174,6 +175,9 @@ def connector(settings: Settings, sealer: Sealer | None) -> Connect:
     return connect
 
 
+_NOT_ALLOWED: McpCallError = McpProtocolError(
+    code=INVALID_ARGUMENTS, message="The tool is not among those that `allowed_tools` allows."
+)
 _LOST: McpCallError = McpProtocolError(
     code=INTERNAL_ERROR,
     message="The worker was lost while the tool ran. It may have run; it was not called again, because its server does "

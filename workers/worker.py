@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
-from arq.worker import Worker, func
-from redis.exceptions import ConnectionError, TimeoutError
+from arq.worker import Retry, Worker, func
+from redis.exceptions import RedisError
 
 from shared.redis import queue
-from workers.generate import LeaseLost
+from shared.redis.outage import outage
+from workers.generate import LeaseLost, NotHere
 from workers.lease import Leases
 from workers.pace import Pace
 
@@ -22,6 +24,9 @@ log = structlog.get_logger()
 TRIES = 1000  # for arq: `workers.generate` counts the tries of a response and ends it itself
 CLAIM_SECONDS = 2.0  # how long a worker that stops waits for a claim that is on its way
 EXTRA_SECONDS = 60  # arq's time limit is only the net behind our own
+SETTLE_SECONDS = 1.0  # after an outage: whoever still runs a job renews its lease in this time
+
+_token: ContextVar[str] = ContextVar("token")  # of the lease under which this run of a job was begun
 
 
 class QueueWorker(Worker):
@@ -58,6 +63,7 @@ class QueueWorker(Worker):
         self._woken = asyncio.Event()
         self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
         self.pace = Pace()
+        self.paused = False  # the model cannot be loaded here, and another worker has it
 
     @property
     def running(self) -> int:
@@ -65,7 +71,7 @@ class QueueWorker(Worker):
 
     @property
     def has_room(self) -> bool:
-        return self.allow_pick_jobs and self._free > 0
+        return self.allow_pick_jobs and not self.paused and self._free > 0
 
     @property
     def _free(self) -> int:
@@ -84,14 +90,21 @@ class QueueWorker(Worker):
     async def main(self) -> None:
         """Takes jobs until it is cancelled."""
         self.ctx["redis"] = self._redis
+        away = False
         while True:
             self._woken.clear()
             try:
+                if away:  # leases have lapsed meanwhile: those who hold them come first
+                    await self._redis.ping()
+                    away = False
+                    await asyncio.sleep(SETTLE_SECONDS)
                 await self._poll_iteration()
-            except (ConnectionError, TimeoutError) as error:
-                log.warning("redis_unreachable", error=str(error))
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self.poll_delay_s)
+            except (RedisError, OSError) as error:
+                log.warning("no_jobs_taken", outage=outage(error), error=str(error))
+                away = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.poll_delay_s):
+                    await self._woken.wait()
 
     async def drain(self, seconds: float) -> None:
         """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue."""
@@ -117,15 +130,27 @@ class QueueWorker(Worker):
         token = self._leases.new_token()
         for claim in await queue.claim(self._redis, self.model, token, self._free, self._leases.milliseconds):
             self._leases.add(claim.job_id, token)
-            task = asyncio.create_task(self.run_job(claim.job_id, claim.score))
+            task = asyncio.create_task(self._run(claim, token, self.tasks.get(claim.job_id)))
             task.add_done_callback(lambda _: self.wake())
             self.tasks[claim.job_id] = task
+
+    async def _run(self, claim: queue.Claim, token: str, before: asyncio.Task[Any] | None) -> None:
+        """Runs a job under a lease, when `before` has ended: our own earlier run of it, which has lost its lease."""
+        _token.set(token)
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            if self.allow_pick_jobs:
+                await self.run_job(claim.job_id, claim.score)
+            else:
+                await self._release(claim.job_id, done=False)
+        finally:
+            self._leases.remove(claim.job_id, token)
 
     def _reap(self) -> None:
         for job_id, task in list(self.tasks.items()):
             if task.done():
                 del self.tasks[job_id]
-                self._leases.remove(job_id)
                 if not task.cancelled() and (error := task.exception()):
                     log.error("job_broke", job_id=job_id, exc_info=error)
 
@@ -137,7 +162,12 @@ class QueueWorker(Worker):
         await self._release(job_id, done=True)
 
     async def _release(self, job_id: str, *, done: bool) -> None:
-        await queue.release(self._redis, self.model, job_id, self._leases.token(job_id), done=done)
+        token = _token.get()
+        await self._leases.give_up(job_id, token)
+        try:
+            await queue.release(self._redis, self.model, job_id, token, done=done)
+        except RedisError as error:  # the lease lapses by itself; a response that has ended took its job with it
+            log.warning("job_not_released", job_id=job_id, outage=outage(error), error=str(error))
 
     def _adapt(self, name: str, function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def run(ctx: dict[str, Any], *arguments: Any) -> None:
@@ -149,6 +179,14 @@ class QueueWorker(Worker):
                 done = True
             except LeaseLost:
                 log.warning("lease_lost", job_id=job_id)
+            except NotHere:
+                log.warning("job_given_back", job_id=job_id)
+                raise Retry from None
+            except RedisError as error:
+                if outage(error) is None:
+                    raise
+                log.warning("job_given_back", job_id=job_id, error=str(error))
+                raise Retry from error
             finally:
                 if measured:
                     self.pace.end(job_id, done=done)

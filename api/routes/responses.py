@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -14,9 +15,8 @@ from api.admission import RETRY_UNKNOWN_SECONDS
 from api.auth import owner_of
 from api.cancellation import cancel
 from api.compaction import compacted, summary_request
-from api.context import CREATION, DRAINING, REDIS, SETTINGS, STREAMS
+from api.context import CHORES, CREATION, DRAINING, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
-from api.finishing import to_its_end
 from api.follower import ResponseGone
 from api.items import require_sealer
 from api.middleware import RESPONSE_ID
@@ -156,7 +156,7 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
     """While a response is created and a client waits: when it leaves, its generation is cancelled, unless that runs in
     the background; at the end nothing is left of an unstored response. What this front end itself cuts off when it is
     stopped goes on where it is stored: its client resumes it elsewhere."""
-    redis = request.app[REDIS]
+    redis, chores = request.app[REDIS], request.app[CHORES]
     try:
         yield
     except ResponseGone:
@@ -166,11 +166,12 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
     except BaseException:
         goes_on = response.store and (was_cut_off(request) or request.app[DRAINING].cut)
         if not response.background and not goes_on:
-            await to_its_end(cancel(redis, request.app[SETTINGS], response.id, owner_of(request)))
+            owner = owner_of(request)
+            await chores.do(lambda: cancel(redis, request.app[SETTINGS], response.id, owner), "cancel")
         raise
     finally:
         if not response.store:
-            await to_its_end(records.forget(redis, response.id))
+            await chores.do(lambda: records.forget(redis, response.id), "forget")
 
 
 def _idempotency(request: web.Request, body: bytes, response: Response) -> Idempotency | None:
@@ -181,7 +182,8 @@ def _idempotency(request: web.Request, body: bytes, response: Response) -> Idemp
         message = "An Idempotency-Key needs `store`: an unstored response cannot be given a second time."
         raise ApiError(400, message, param="store", code="invalid_value")
     ttl = request.app[SETTINGS].idempotency_ttl_seconds
-    return Idempotency(key=key, digest=hashlib.sha256(body).hexdigest(), ttl_seconds=ttl)
+    secret = request.app[SETTINGS].encryption_key.encode()  # a body may hold a server's secrets: none to be guessed at
+    return Idempotency(key=key, digest=hmac.new(secret, body, hashlib.sha256).hexdigest(), ttl_seconds=ttl)
 
 
 class _Outcome(msgspec.Struct):

@@ -8,7 +8,7 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from api.auth import KEY, chosen_subprotocol, owner_of
-from api.context import CREATION, DRAINING, REDIS, SETTINGS, SOCKETS, STREAMS
+from api.context import CHORES, CREATION, DRAINING, REDIS, SETTINGS, SOCKETS, STREAMS
 from api.cors import Cors
 from api.errors import ApiError, shown, unavailable
 from api.rate_limits import count
@@ -40,6 +40,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         app[REDIS],
         app[CREATION],
         app[STREAMS],
+        app[CHORES],
         settings,
         owner_of(request),
         app[DRAINING],

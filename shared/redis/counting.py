@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import cast
+import time
 
 import msgspec
 from msgspec import Struct
@@ -45,11 +44,11 @@ async def ask(redis: Redis, model: str, question: Question, timeout: float, term
     request_id = new_id("count")
     encoded = msgspec.json.encode(question)
     await queue.enqueue(redis, model, request_id, terms, queue.COUNT_TOKENS, request_id, encoded)
-    reply = await cast(
-        Awaitable[tuple[bytes, bytes] | None],
-        redis.blpop([keys.reply(request_id)], timeout=timeout),  # type: ignore[arg-type]
-    )
-    return msgspec.json.decode(reply[1], type=Answer) if reply else None
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if reply := await queue.pop(redis, [keys.reply(request_id)]):
+            return msgspec.json.decode(reply[1], type=Answer)
+    return None
 
 
 async def answer(redis: Redis, request_id: str, answer: Answer) -> None:

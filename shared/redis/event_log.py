@@ -42,6 +42,19 @@ class Batch(NamedTuple):
     events: list[bytes]
 
 
+class LogCut(Exception):
+    """The log is shorter than what Redis had acknowledged: it came back without its last writes."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"the log holds {length} events, fewer than it did")
+        self.length = length
+
+
+def cut(reply: int) -> int | None:
+    """The length of a log that is shorter than an append supposed; None for every other reply."""
+    return -1 - reply if reply < 0 else None
+
+
 def decode_batch(published: bytes) -> Batch:
     """A published message: the first sequence number and the events, a line each (JSON holds no line break)."""
     first, *events = published.split(b"\n")
@@ -49,10 +62,10 @@ def decode_batch(published: bytes) -> Batch:
 
 
 def queue_append(pipeline: Pipeline, response_id: str, token: str, first: int, entries: Sequence[Entry]) -> None:
-    """Adds an append to a pipeline; its reply is one of queue.LOST, queue.HELD, queue.CANCEL."""
+    """Adds an append to a pipeline; its reply is one of queue.LOST, queue.HELD, queue.CANCEL, or what `cut` reads."""
     scripts.APPEND.queue(
         pipeline,
-        [keys.lease(response_id), keys.events(response_id), keys.response(response_id)],
+        [keys.lease(response_id), keys.events(response_id), keys.response(response_id), keys.job(response_id)],
         [
             token,
             keys.events_channel(response_id),
@@ -74,10 +87,12 @@ async def finish(
     log_ttl_seconds: int,
     turn: Sequence[Item] = (),
     conversation_ttl_seconds: int | None = None,
+    torn: bool = False,
 ) -> bool:
     """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost.
 
     A response of a conversation gives up its hold of it, and adds `turn` to it if it ended well.
+    Raises LogCut where the log ends before `first`; nothing was done then. With `torn` the end follows the hole.
     """
     response_id, conversation = response.id, response.conversation
     joining = turn if conversation and response.status in CONTINUABLE else []
@@ -110,10 +125,12 @@ async def finish(
             conversations.calls(joining),
             len(joining),
             *conversations.pairs(joining),
-            first,
+            f"!{first}" if torn else first,
             *events,
         ],
     )
+    if (length := cut(done)) is not None:
+        raise LogCut(length)
     return done == 1
 
 

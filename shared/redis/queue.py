@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from arq.jobs import serialize_job
@@ -17,6 +17,8 @@ from shared.redis import keys, scripts
 GENERATE = "generate"  # the arq function that runs a response
 COUNT_TOKENS = "count_tokens"  # the arq function that measures a prompt
 JOB_TTL_MS = 24 * 3600 * 1000
+
+POP_SECONDS = 1.0  # one blocking pop: well below the time an answer of Redis may take
 
 _encoder = msgspec.msgpack.Encoder()
 encode_terms = msgspec.json.Encoder().encode
@@ -155,12 +157,22 @@ async def expire(redis: Redis, job: Overdue, token: str, lease_ms: int, again_ms
     return taken == 1
 
 
+async def pop(redis: Redis, names: list[str]) -> tuple[str, bytes] | None:
+    """The first element of whichever list has one, and that list's name; None after a second."""
+    popped = await cast(Awaitable[tuple[bytes, bytes] | None], redis.blpop(names, timeout=POP_SECONDS))  # type: ignore[arg-type]
+    return (popped[0].decode(), popped[1]) if popped else None
+
+
 LOST, HELD, CANCEL = 0, 1, 2
+TORN = 3  # told by the outbox alone: Redis lost events that cannot be sent again
 
 
 async def renew(redis: Redis, leases: dict[str, str], lease_ms: int) -> dict[str, int]:
-    """Renews the leases (job id to token): LOST, HELD, or CANCEL (held, and somebody wants the response ended)."""
-    names = [key for job_id in leases for key in (keys.lease(job_id), keys.response(job_id))]
+    """Renews the leases (job id to token): LOST, HELD, or CANCEL (held, and somebody wants the response ended).
+
+    One that lapsed while Redis was away is taken again, if nobody else has had it since.
+    """
+    names = [key for job_id in leases for key in (keys.lease(job_id), keys.response(job_id), keys.job(job_id))]
     answers = await scripts.RENEW.call(redis, names, [lease_ms, *leases.values()])
     return dict(zip(leases, answers, strict=True))
 

@@ -72,7 +72,7 @@ class Checkpoint(Struct, kw_only=True):
 
     events: int  # of the log, at this point; what follows belongs to the next generation
     items: int  # of the output, which the next generation reads
-    tokens: list[int]  # input, cached, output, reasoning: of all generations so far
+    tokens: list[int]  # of all generations so far, as `workers.counts` counts them
     started: list[str]  # ids of calls that may have been made
 
 
@@ -288,7 +288,7 @@ async def start(redis: Redis, response: Response, token: str) -> None:
 
 async def check_in(redis: Redis, response_id: str, token: str, checkpoint: Checkpoint) -> bool:
     """Notes how far a response is; False when the lease was lost."""
-    names = [keys.lease(response_id), keys.response(response_id)]
+    names = [keys.lease(response_id), keys.response(response_id), keys.job(response_id)]
     noted: int = await scripts.CHECKPOINT.call(redis, names, [token, _encode(checkpoint)])
     return noted == 1
 

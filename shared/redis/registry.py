@@ -28,8 +28,9 @@ _model = msgspec.json.Decoder(ModelCard)
 
 
 async def announce(redis: Redis, card: WorkerCard, ttl_seconds: float) -> None:
-    """Says that a worker lives, for `ttl_seconds`."""
+    """Says that a worker lives, for `ttl_seconds`. A full Redis refuses the new card, and keeps the old one as long."""
     async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.pexpire(keys.worker(card.id), int(ttl_seconds * 1000))
         pipeline.set(keys.worker(card.id), msgspec.json.encode(card), px=int(ttl_seconds * 1000))
         pipeline.sadd(keys.WORKERS, card.id)
         await pipeline.execute()

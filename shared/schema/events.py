@@ -142,6 +142,14 @@ class Compacting(CallEvent, tag="response.compaction.compacting", kw_only=True):
     pass
 
 
+class StreamError(Event, tag="error", kw_only=True):
+    """Made by a front end alone, as the last event, when it has no response to end the stream with."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
 class McpListInProgress(CallEvent, tag="response.mcp_list_tools.in_progress", kw_only=True):
     pass
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from openai.types.responses import CompactedResponse
 from pydantic import TypeAdapter
 
@@ -106,3 +107,45 @@ async def test_a_client_that_leaves_while_compacting_frees_its_slot(make_stack: 
         await asyncio.gather(task, return_exceptions=True)
         while stack.engine.stats.running:
             await asyncio.sleep(0.005)
+
+
+async def test_a_compaction_takes_nothing_of_the_answers_limit(make_stack: StackFactory) -> None:
+    stack = await make_stack(**KEY)
+    stack.engine.play(Script("A1"), Script("They ", "like ", "tea."), Script("A2"))
+    management = [{"type": "compaction", "compact_threshold": 100}]
+    _, first = await stack.post(input="I like tea. " * 5)
+    _, second = await stack.post(
+        input="Q2", previous_response_id=first["id"], context_management=management, max_output_tokens=2
+    )
+    assert (second["status"], text_of(second)) == ("completed", "A2")
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["chain", "conversation"])
+async def test_a_compaction_in_a_turn_without_a_question_keeps_the_question(
+    make_stack: StackFactory, joined: bool
+) -> None:
+    """The turn brings a tool's output: the question it belongs to, and the call, are in the turn before."""
+    stack = await make_stack(**KEY)
+    conversation = None
+    if joined:
+        async with stack.http.post(stack.url + "/v1/conversations", json={}) as made:
+            conversation = (await made.json())["id"]
+    parent = None
+
+    async def ask(given: Any, **fields: Any) -> Any:
+        nonlocal parent
+        link = {"conversation": conversation} if joined else {"previous_response_id": parent}
+        _, response = await stack.post(input=given, **link, **fields)
+        parent = response["id"]
+        return response
+
+    stack.engine.play(Script("A1"), Script("A2"), Script("They like tea."), Script("A3"))
+    await ask("I like tea. " * 5)
+    await ask("Which is best?")
+    management = [{"type": "compaction", "compact_threshold": 100}]
+    third = await ask([{"role": "assistant", "content": "Assam."}], context_management=management)
+    assert [item["type"] for item in third["output"]] == ["compaction", "message"]
+    assert "Which is best?" in prompt(stack)
+    await ask("Q4")
+    assert "Which is best?" in prompt(stack)
+    assert ("They like tea." in prompt(stack)) != joined

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from api.remote import RemoteServers
 from shared.redis import keys
+from shared.settings import Settings, SettingsError
 from tests.conftest import StackFactory
 from tests.mcp_servers import Running, calculator, documentation_server, many_results, slow_server
 from tests.stack import Stack
@@ -456,6 +458,16 @@ async def test_a_label_means_one_server(qwen: Stack, docs: Running, sums: Runnin
     assert (status, body["error"]["param"]) == (400, "tools[1].server_label")
 
 
+async def test_there_may_not_be_too_many_servers(qwen: Stack, docs: Running) -> None:
+    status, body = await qwen.post(input="Hi", tools=[mcp(docs, f"s{n}") for n in range(33)])
+    assert (status, body["error"]["param"]) == (400, "tools")
+
+
+def test_an_approval_setting_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="MCP_REQUIRE_APPROVAL"):
+        RemoteServers(Settings(mcp_require_approval="allways"))
+
+
 async def test_secrets_reach_the_server_and_nothing_else(
     qwen: Stack, redis: Redis, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -578,7 +590,7 @@ async def test_a_call_lost_half_written_is_written_on(make_stack: StackFactory, 
     assert text_of(final) == "3"
 
 
-async def lossy(make_stack: StackFactory) -> Stack:
+async def lossy(make_stack: StackFactory, **changes: Any) -> Stack:
     return await make_stack(
         loader=lambda *_: ScriptedEngine(chat_template=(TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()),
         allow_remote_mcp=True,
@@ -586,6 +598,7 @@ async def lossy(make_stack: StackFactory) -> Stack:
         encryption_key="a key for tests",
         lease_seconds=0.5,
         poll_seconds=0.1,
+        **changes,
     )
 
 

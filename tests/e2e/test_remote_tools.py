@@ -148,3 +148,16 @@ async def test_a_chosen_tool_is_called_whatever_is_asked(
     assert call.name == "search_tiktoken_documentation"
     assert list(json.loads(call.arguments)) == ["query"]  # its schema demands it
     assert response.output[-1].type == "message"
+
+
+async def test_a_harmony_model_calls_and_answers(client: AsyncOpenAI, docs: Running) -> None:
+    response = await client.responses.create(
+        model="llamarelay/spark-oss",
+        input=QUESTION,
+        tools=[{"type": "mcp", "server_label": "tiktoken", "server_url": docs.url, "allowed_tools": [FETCH]}],
+        temperature=0,
+    )
+    kinds = [item.type for item in response.output if item.type != "reasoning"]
+    assert kinds == ["mcp_list_tools", "mcp_call", "message"]
+    assert "tiktoken is a fast" in response.output_text
+    assert docs.calls == [(FETCH, {})]

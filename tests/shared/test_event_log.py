@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError as RedisResponseError
 
 from shared.redis import event_log, keys, queue, records, scripts
 from shared.schema.ids import new_id
@@ -65,10 +64,55 @@ async def running(redis: Redis) -> Response:
 async def test_only_the_lease_holder_can_append(redis: Redis, running: Response) -> None:
     assert await append(redis, running.id, "mine", 1, events(1, 2)) == queue.HELD
     assert await append(redis, running.id, "zombie", 3, events(3, 1)) == queue.LOST
-    await redis.delete(keys.lease(running.id))
+    await redis.set(keys.lease(running.id), "another")
     assert await append(redis, running.id, "mine", 3, events(3, 1)) == queue.LOST
     assert await finish(redis, running, "mine", 3, events(3, 1)) is False
     assert await event_log.read(redis, running.id, 0) == events(0, 3)
+
+
+async def test_a_lapsed_lease_is_taken_again_by_who_wrote_last(redis: Redis, running: Response) -> None:
+    await redis.delete(keys.lease(running.id))  # before the first event: nobody has written at all
+    assert await append(redis, running.id, "mine", 1, events(1, 1)) == queue.HELD
+    assert await redis.get(keys.lease(running.id)) == b"mine"
+    assert await redis.pttl(keys.lease(running.id)) > 0
+    await redis.delete(keys.lease(running.id))
+    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.HELD}
+    assert await queue.claim(redis, MODEL, "other", 10, 5000) == []
+    await redis.delete(keys.lease(running.id))
+    assert await finish(redis, running, "mine", 2, events(2, 1)) is True
+    assert await redis.exists(keys.lease(running.id)) == 0
+
+
+async def test_a_zombie_takes_no_lease_from_which_another_has_written(redis: Redis, running: Response) -> None:
+    assert await append(redis, running.id, "mine", 1, events(1, 1)) == queue.HELD
+    await redis.delete(keys.lease(running.id))
+    await queue.claim(redis, MODEL, "other", 10, 5000)
+    assert await append(redis, running.id, "mine", 2, events(2, 1)) == queue.LOST
+    assert await append(redis, running.id, "other", 2, events(2, 1)) == queue.HELD
+    assert await queue.release(redis, MODEL, running.id, "other", done=False) is True
+    # now nobody holds it, and still the first one may not: the log is not what it knows
+    assert await append(redis, running.id, "mine", 2, events(2, 4)) == queue.LOST
+    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.LOST}
+    assert await finish(redis, running, "mine", 2, events(2, 1)) is False
+    assert await redis.exists(keys.lease(running.id)) == 0
+    assert await event_log.length(redis, running.id) == 3
+
+
+async def test_a_zombie_takes_no_lease_of_a_job_that_has_ended(redis: Redis, running: Response) -> None:
+    await append(redis, running.id, "mine", 1, events(1, 1))
+    await redis.set(keys.lease(running.id), "canceller")
+    assert await finish(redis, running, "canceller", 2, events(2, 1)) is True
+    assert await append(redis, running.id, "mine", 2, events(2, 4)) == queue.LOST
+    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.LOST}
+    assert await finish(redis, running, "mine", 2, events(2, 1)) is False
+    assert await event_log.length(redis, running.id) == 3
+    assert await redis.exists(keys.lease(running.id)) == 0
+
+
+async def test_a_job_given_back_has_cost_no_try(redis: Redis, running: Response) -> None:
+    await redis.set(keys.retry(running.id), 1)
+    assert await queue.release(redis, MODEL, running.id, "mine", done=False) is True
+    assert await redis.get(keys.retry(running.id)) == b"0"
 
 
 async def test_a_repeated_append_changes_nothing(redis: Redis, running: Response) -> None:
@@ -79,8 +123,20 @@ async def test_a_repeated_append_changes_nothing(redis: Redis, running: Response
 
 
 async def test_a_hole_cannot_be_made(redis: Redis, running: Response) -> None:
-    with pytest.raises(RedisResponseError, match="GAP"):
-        await append(redis, running.id, "mine", 2, events(2, 1))
+    assert event_log.cut(await append(redis, running.id, "mine", 2, events(2, 1))) == 1
+    with pytest.raises(event_log.LogCut) as error:
+        await finish(redis, running, "mine", 5, events(5, 1))
+    assert error.value.length == 1
+    assert await event_log.read(redis, running.id, 0) == events(0, 1)
+    assert await redis.get(keys.lease(running.id)) == b"mine"
+
+
+async def test_the_end_may_follow_what_cannot_be_restored(redis: Redis, running: Response) -> None:
+    done = await event_log.finish(
+        redis, running, MODEL, "mine", 5, events(5, 1), record_ttl_seconds=100, log_ttl_seconds=50, torn=True
+    )
+    assert done
+    assert await event_log.read(redis, running.id, 1) == events(5, 1)
 
 
 async def test_an_append_publishes_the_same_bytes(redis: Redis, running: Response) -> None:

@@ -119,7 +119,7 @@ class Toolbox:
         """What the model calls the client's tool, or a remote server's, whose label is then the namespace; also one of
         an earlier turn that is no longer offered."""
         known = self._names.get((_remote(namespace or "") if remote else namespace, name))
-        return known or (name if remote else _flat(name, namespace))
+        return known or (_written(name) if remote else _flat(name, namespace))
 
     def only(self, kept: Iterable[OfferedTool]) -> Toolbox:
         """The part that a `tool_choice` leaves."""
@@ -154,7 +154,7 @@ class Toolbox:
         described = "\n\n".join(text for text in (listed.description, server.server_description) if text)
         tool = FunctionTool(name=listed.name, description=described, parameters=listed.input_schema, strict=False)
         label = server.server_label
-        written = _WRITABLE.sub("_", listed.name)
+        written = _written(listed.name)
         flat = self._free(written if written not in self._offered else _flat(written, label))
         self._offered[flat] = OfferedTool(flat, tool, server=label, needs_approval=server.asks_for(listed))
         self._names[_remote(label), listed.name] = flat
@@ -165,7 +165,12 @@ class Toolbox:
         return flat
 
 
-_WRITABLE = re.compile(r"[^A-Za-z0-9_-]")  # a server's names may hold what no call format can
+_UNWRITABLE = re.compile(r"[^A-Za-z0-9_-]")  # servers may use it in names, no call format can
+
+
+def _written(name: str) -> str:
+    """A server's name of a tool as a model can write it."""
+    return _UNWRITABLE.sub("_", name) or "_"
 
 
 def _flat(name: str, namespace: str | None) -> str:

@@ -55,13 +55,24 @@ def demand(
     tools = tools.holdable() if tools.loose else tools
     if choice == "none":
         return Demand(Toolbox(), format=format)
-    must_call = choice == "required"
-    if isinstance(choice, FunctionChoice | CustomChoice | McpChoice):
-        tools, must_call = tools.only(_chosen(tools, msgspec.to_builtins(choice))), True
-    elif isinstance(choice, AllowedTools):
-        tools = tools.only([tool for one in choice.tools for tool in _chosen(tools, one)])
-        must_call = choice.mode == "required"
+    must_call, tools = demands_call(choice), eligible(tools, choice)
     return Demand(tools, must_call and bool(tools), parallel, max_calls, None if must_call and tools else format)
+
+
+def demands_call(choice: ToolChoice) -> bool:
+    """Whether the model has to call a tool."""
+    if isinstance(choice, AllowedTools):
+        return choice.mode == "required"
+    return choice not in ("auto", "none")
+
+
+def eligible(tools: Toolbox, choice: ToolChoice) -> Toolbox:
+    """The tools that a choice leaves; all where it names none."""
+    if isinstance(choice, FunctionChoice | CustomChoice | McpChoice):
+        return tools.only(_chosen(tools, msgspec.to_builtins(choice)))
+    if isinstance(choice, AllowedTools):
+        return tools.only([tool for one in choice.tools for tool in _chosen(tools, one)])
+    return tools
 
 
 def _chosen(tools: Toolbox, choice: Mapping[str, Any]) -> list[OfferedTool]:

@@ -51,7 +51,17 @@ class Servers:
         from workers.mcp import tools
 
         place, limit = self._places[label], self._settings.mcp_max_tools
-        return await place.use(self._settings.mcp_list_seconds, lambda client: tools.list_tools(client, limit))
+        found = await place.use(self._settings.mcp_list_seconds, lambda client: tools.list_tools(client, limit))
+        hide = place.server.hide_within
+        return [
+            McpListToolsTool(
+                name=tool.name,
+                description=hide(tool.description),
+                input_schema=hide(tool.input_schema),
+                annotations=hide(tool.annotations),
+            )
+            for tool in found
+        ]
 
     async def call(self, label: str, name: str, arguments: dict[str, Any]) -> str:
         """What a tool returns, as text for the model. Raises ServerFailed."""

@@ -3,22 +3,26 @@
 -- KEYS: lease, events, record, queue, job, retry, conversation (or ''), its order, its items, claimed, deadlines
 -- ARGV: token, events channel, end channel, job id, status, response, record ttl s, log ttl s, bytes of output text,
 --       stored (1 or 0), conversation ttl s, bytes of text in the items for it, their calls, number of them, id, item, id,
---       item ..., sequence number of the first event, event, event ... (the last one is the terminal event)
--- Returns 0 when the lease is lost, 1 when done.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+--       item ..., sequence number of the first event (after a ! where the end may follow a hole), event, event ... (the
+--       last one is the terminal event)
+-- Returns 0 when the lease is lost, 1 when done, or -1 - length where the log ends before the first event: nothing was
+-- done.
+if not holds(KEYS[1], KEYS[3], KEYS[5], ARGV[1]) then return 0 end
 local at = 15 + 2 * ARGV[14]  -- where the sequence number is
+local torn = string.sub(ARGV[at], 1, 1) == '!'
+if torn then ARGV[at] = string.sub(ARGV[at], 2) end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   local lane = redis.call('HGET', KEYS[3], 'lane')
   if lane then redis.call('ZREM', lane, ARGV[4]) end  -- where it is when it ends before anybody claims it
   local length = redis.call('XLEN', KEYS[2])
   local first = tonumber(ARGV[at])
-  if first > length then return redis.error_reply('GAP the log ends before event ' .. ARGV[at]) end
-  for i = at + 1 + length - first, #ARGV do
+  if first > length and not torn then return -1 - length end
+  for i = at + 1 + math.max(length - first, 0), #ARGV do
     redis.call('XADD', KEYS[2], (first + i - at - 1) .. '-1', 'e', ARGV[i])
   end
   redis.call('HSET', KEYS[3], 'status', ARGV[5], 'response', ARGV[6])
   redis.call('HINCRBY', KEYS[3], 'context_bytes', ARGV[9])
-  redis.call('HDEL', KEYS[3], 'cancel', 'request', 'checkpoint', 'lane')
+  redis.call('HDEL', KEYS[3], 'cancel', 'request', 'checkpoint', 'holder', 'lane')
   if redis.call('HEXISTS', KEYS[3], 'deleted') == 1 then  -- while it ran: its followers still read the end
     redis.call('EXPIRE', KEYS[2], 60)
     redis.call('DEL', KEYS[3])

@@ -95,3 +95,12 @@ def test_a_choice_of_a_server_or_of_one_of_its_tools() -> None:
     assert chosen(FunctionChoice(name="read")) == ["read"]
     both = [{"type": "function", "name": "read"}, {"type": "mcp", "server_label": "docs", "name": "list"}]
     assert chosen(AllowedTools(mode="auto", tools=both)) == ["read", "list"]
+
+
+def test_names_that_no_call_can_hold_are_written_alike_offered_or_not() -> None:
+    server = McpTool(server_label="s", server_url="https://s", require_approval="never")
+    names = ["a.b c", "", "ok"]
+    tools = Toolbox([server], {"s": [McpListToolsTool(name=name, input_schema={}) for name in names]})
+    written = [tools.name_of(name, "s", remote=True) for name in names]
+    assert written == ["a_b_c", "_", "ok"]
+    assert [Toolbox().name_of(name, "s", remote=True) for name in names] == written

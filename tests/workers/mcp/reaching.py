@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from shared.mcp_hosts import McpHosts
+from shared.mcp_server import Server
 from shared.settings import Settings
 from tests.mcp_servers import Running
-from workers.mcp import Server, Servers
+from workers.mcp import Servers
 
 KINDS: list[dict[str, Any]] = [{}, {"json_response": True}, {"legacy": True}, {"old": True}]
 KIND_NAMES = ["newest", "json", "with session", "old"]

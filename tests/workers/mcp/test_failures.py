@@ -11,11 +11,13 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.mcp_hosts import McpHosts
+from shared.mcp_server import Server
+from shared.schema.mcp import HttpError, McpProtocolError
 from shared.settings import Settings
 from tests.mcp_servers import Handler, calculator, cut, faulty, flood, hang, slow_server, status
 from tests.waiting import until
 from tests.workers.mcp.reaching import KIND_NAMES, KINDS, reach
-from workers.mcp import HttpError, McpProtocolError, Server, ServerFailed, Servers, connection
+from workers.mcp import ServerFailed, Servers, connection
 
 of_each_kind = pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
 # the SDK's server does not see that a client has left whom it owes JSON

@@ -11,10 +11,12 @@ import httpx2
 import pytest
 
 from shared.mcp_hosts import McpHosts
+from shared.mcp_server import Server
+from shared.schema.mcp import HttpError
 from shared.settings import Settings
 from tests.certificates import certificate
 from tests.mcp_servers import calculator, faulty, status
-from workers.mcp import HttpError, Server, ServerFailed, Servers, transport
+from workers.mcp import ServerFailed, Servers, transport
 from workers.mcp.trace import Trace
 
 

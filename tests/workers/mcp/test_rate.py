@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from shared.mcp_hosts import McpHosts
+from shared.mcp_server import Server
 from shared.settings import Settings
 from tests.mcp_servers import calculator
-from workers.mcp import Server, Servers
+from workers.mcp import Servers
 from workers.mcp.rate import CallRate
 
 

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from shared.mcp_hosts import McpHosts
+from shared.mcp_server import Server
 from shared.settings import Settings
 from tests.mcp_servers import Handler, calculator, cut, faulty, hang, many_results, status
 from tests.workers.mcp.reaching import KIND_NAMES, KINDS, reach
-from workers.mcp import Server, ServerFailed, Servers
+from workers.mcp import ServerFailed, Servers
 
 TOKEN, KEY, PATH, QUERY = "tok-5ecret-1", "key-5ecret-2", "path-5ecret-3-0123456789", "query-5ecret-4"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.schema.mcp import McpListToolsTool
+from shared.schema.mcp import HttpError, McpListToolsTool, McpProtocolError, McpToolExecutionError
 from shared.settings import Settings
 from tests.mcp_servers import (
     TIKTOKEN,
@@ -21,7 +21,7 @@ from tests.mcp_servers import (
 )
 from tests.waiting import until
 from tests.workers.mcp.reaching import KIND_NAMES, KINDS, reach
-from workers.mcp import HttpError, McpProtocolError, McpToolExecutionError, ServerFailed
+from workers.mcp import ServerFailed
 
 of_each_kind = pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
 

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from shared.redis import keys
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster, NotStopped
-from tests.chaos.faults import REDIS_FAULTS, Fault, Faults
+from tests.chaos.faults import Fault, Faults
+from tests.chaos.kinds import REDIS_FAULTS
 from tests.chaos.scenarios import Tally, Visits
 from tests.chaos.story import Story, Violation
 
@@ -62,7 +63,7 @@ async def run(plan: Plan, folder: Path) -> Result:
         faults = Faults(cluster, random.Random(rng.random()), tally, plan.kinds, every=plan.every, lease=plan.lease)
         result.faults = faults.done
         client = Client(http, cluster.webs, random.Random(rng.random()))
-        visits = Visits(client, random.Random(rng.random()), tally, faults.losses_since)
+        visits = Visits(client, random.Random(rng.random()), tally, faults.since)
         began = time.monotonic()
         try:
             await visits.learn()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.checks import check_beginning, check_replay, check_whole
-from tests.chaos.faults import PROCESS_FAULTS
+from tests.chaos.kinds import PROCESS_FAULTS
 from tests.chaos.run import Plan, run
 from tests.chaos.story import Story, Violation
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from tests.chaos.cluster import Cluster, Member
 from tests.chaos.scenarios import Tally
@@ -105,6 +106,8 @@ class Faults:
         for story in hit:
             story.note(f"{kind} of {target}")
         self.done.append(Fault(kind, target, time.monotonic(), hit))
+        with (self._cluster.folder / "faults.log").open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat()} {kind} of {target}: {len(hit)} streams\n")
         return self.done[-1]
 
     async def _kill(self, kind: str, target: Member, length: float) -> None:

@@ -21,6 +21,7 @@ from tests.chaos.story import Story, Violation
 
 END_SECONDS = 120.0  # how long after the last fault everything has to have ended
 IDLE_SECONDS = 15.0  # and how long until no job and no lease is left
+SLOW_STORIES = 20
 LOG_LINES = 60  # of a violation's response
 
 
@@ -77,6 +78,7 @@ async def run(plan: Plan, folder: Path) -> Result:
         except TimeoutError:
             result.violation = "Streams that never ended:\n" + "\n".join(_about(s, cluster) for s in tally.open)
         await faults.end()
+        _note_slow(tally, folder)
         result.seconds = time.monotonic() - began
         tally.resumed = client.resumed
     return result
@@ -129,6 +131,13 @@ async def _quiet(cluster: Cluster) -> None:
     await redis.aclose()
     if left:
         raise Violation(f"left in Redis when all is quiet: {sorted(left)[:20]}")
+
+
+def _note_slow(tally: Tally, folder: Path) -> None:
+    """Leaves the stories of the longest silences in a file: what to look at to make pauses shorter."""
+    slow = sorted(tally.told, key=lambda story: story.longest_silence, reverse=True)[:SLOW_STORIES]
+    lines = [f"{story.longest_silence[0]:.2f} s before event {story.longest_silence[1]}\n{story}" for story in slow]
+    (folder / "slow.log").write_text("\n\n".join(lines))
 
 
 def _tell(error: AssertionError, cluster: Cluster) -> str:

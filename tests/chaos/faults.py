@@ -44,6 +44,11 @@ class Faults:
         self._redis_away = False
         self.done: list[Fault] = []
 
+    @property
+    def workers(self) -> list[Member]:
+        """Those that are well."""
+        return [worker for worker in self._cluster.workers if worker.well]
+
     def since(self, moment: float, kinds: Collection[str]) -> int:
         """How many faults of these kinds have not been over at `moment`."""
         return sum((fault.over or moment) >= moment and fault.kind in kinds for fault in self.done)

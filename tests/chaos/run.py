@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.chaos.story import Story, Violation
 
 END_SECONDS = 120.0  # how long after the last fault everything has to have ended
 IDLE_SECONDS = 15.0  # and how long until no job and no lease is left
+SILENCE_SECONDS = 12.0
 SLOW_STORIES = 20
 LOG_LINES = 60  # of a violation's response
 
@@ -92,6 +94,19 @@ async def _under_fire(plan: Plan, visits: Visits, faults: Faults) -> None:
         while time.monotonic() < over:
             await visits.any()
 
+    async def listen() -> None:
+        """Asks the workers what they are doing when a stream has been silent for long; their logs tell."""
+        asked: set[Story] = set()
+        while time.monotonic() < over:
+            await asyncio.sleep(1)
+            long_ago = time.monotonic() - SILENCE_SECONDS
+            silent = {s for s in visits.open if s.arrivals and s.arrivals[-1] < long_ago} - asked
+            asked |= silent
+            for story in silent:
+                story.note("silent for long: where do the workers wait?")
+            for worker in faults.workers if silent else ():
+                worker.signal(signal.SIGUSR1)
+
     async def attack() -> None:
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + plan.seconds):
@@ -102,6 +117,7 @@ async def _under_fire(plan: Plan, visits: Visits, faults: Faults) -> None:
     try:
         async with asyncio.timeout(plan.seconds + END_SECONDS), asyncio.TaskGroup() as group:
             group.create_task(attack())
+            group.create_task(listen())
             for _ in range(plan.clients):
                 group.create_task(visit_again_and_again())
     except* (AssertionError, NotStopped) as errors:

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 TRIES = 1000  # for arq: `workers.generate` counts the tries of a response and ends it itself
 EXTRA_SECONDS = 60  # arq's time limit is only the net behind our own
+HAND_OVER_SECONDS = 2.5  # for the jobs that a stopped worker gives back: sending what was said, and the release
+GIVE_UP_SECONDS = 0.5
 SETTLE_SECONDS = 1.0  # after an outage: whoever still runs a job renews its lease in this time
 
 _token: ContextVar[str] = ContextVar("token")  # of the lease under which this run of a job was begun
@@ -105,13 +107,21 @@ class QueueWorker(Worker):
                     await self._woken.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue."""
+        """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue.
+
+        What cannot be given back soon, because Redis is away, is left to its lease.
+        """
         self.allow_pick_jobs = False
         if self.tasks:
             await asyncio.wait(list(self.tasks.values()), timeout=seconds)
-        for task in self.job_tasks.values():
-            task.cancel()
-        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        for seconds in (HAND_OVER_SECONDS, GIVE_UP_SECONDS):  # a second time: what ended just then may wait for Redis
+            for task in self.job_tasks.values():
+                task.cancel()
+            if self.tasks:
+                await asyncio.wait(list(self.tasks.values()), timeout=seconds)
+        self._reap()
+        if self.tasks:
+            log.error("jobs_left_behind", jobs=sorted(self.tasks))
 
     async def _poll_iteration(self) -> None:
         self._reap()

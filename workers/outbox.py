@@ -173,6 +173,9 @@ class Outbox:
         except (RedisError, OSError) as error:
             log.warning("events_wait", outage=outage(error), error=str(error), streams=len(batches))
             return batches, True
+        except Exception:  # whatever it is, streams would wait for good without it
+            log.exception("outbox_broke")
+            return batches, True
         again, away, unknown = [], False, False
         for batch, reply in zip(batches, replies, strict=True):
             if isinstance(reply, NoScriptError):
@@ -185,7 +188,7 @@ class Outbox:
                 away = True
             elif isinstance(reply, Exception):
                 log.error("append_refused", response_id=batch[0].response_id, error=str(reply))
-                batch[0].acknowledge(queue.LOST)
+                batch[0].acknowledge(queue.TORN)  # the lease is held: LOST would end its job without an end
             else:
                 batch[0].acknowledge(reply)
         if unknown:

@@ -350,13 +350,14 @@ async def test_an_append_that_redis_refuses_ends_the_response(make: Make, monkey
     """Not an outage, and no lost lease either: its job may not just vanish and leave the client waiting."""
     stack = await make()
     gate = asyncio.Event()
-    stream, _ = await streaming(stack, "half", gate, " whole")
+    stream, _ = await streaming(stack, "half", gate, " more", asyncio.Event())
 
     def refused(pipeline: Any, *_: Any) -> None:
         pipeline.execute_command("LPUSH", "only-a-key")
 
     monkeypatch.setattr(event_log, "queue_append", refused)
     gate.set()
-    final = (await stream)[-1]
-    assert final["type"] == "response.failed"
-    assert final["response"]["error"]["code"] == "server_error"
+    final = check_stream(await stream)
+    assert final["status"] == "failed"
+    assert final["error"]["code"] == "server_error"
+    assert text_of(final) == "half more"

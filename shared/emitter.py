@@ -104,11 +104,6 @@ class Emitter(RemoteItems):
     def has_output(self) -> bool:
         return self._open is not None or bool(self.response.output)
 
-    @property
-    def next_sequence(self) -> int:
-        """The number of the next event."""
-        return self._sequence
-
     # the beginning
 
     def created(self) -> None:

@@ -43,6 +43,7 @@ class Presence:
 
     async def _announce(self) -> None:
         try:
-            await fronts.announce(self._redis, self.id, self._ttl)
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(self._ttl / 2):  # an attempt that hangs must not keep the next one back
+                await fronts.announce(self._redis, self.id, self._ttl)
+        except (RedisError, OSError, TimeoutError) as error:
             log.warning("presence_not_told", error=str(error))

@@ -22,6 +22,7 @@ from workers.pace import Pace
 log = structlog.get_logger()
 
 TRIES = 1000  # for arq: `workers.generate` counts the tries of a response and ends it itself
+CLAIM_SECONDS = 2.0  # how long a worker that stops waits for a claim that is on its way
 EXTRA_SECONDS = 60  # arq's time limit is only the net behind our own
 SETTLE_SECONDS = 1.0  # after an outage: whoever still runs a job renews its lease in this time
 
@@ -60,6 +61,7 @@ class QueueWorker(Worker):
         self._redis = redis
         self._leases = leases
         self._woken = asyncio.Event()
+        self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
         self.pace = Pace()
         self.paused = False  # the model cannot be loaded here, and another worker has it
 
@@ -107,16 +109,24 @@ class QueueWorker(Worker):
     async def drain(self, seconds: float) -> None:
         """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue."""
         self.allow_pick_jobs = False
+        with suppress(asyncio.TimeoutError):  # a claim on its way brings jobs that nobody else can have
+            await asyncio.wait_for(self._polling.acquire(), CLAIM_SECONDS)
         if self.tasks:
             await asyncio.wait(list(self.tasks.values()), timeout=seconds)
-        for task in self.job_tasks.values():
-            task.cancel()
-        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        stopped: set[str] = set()
+        while left := [task for task in self.tasks.values() if not task.done()]:
+            for job_id in self.job_tasks.keys() - stopped:  # a job that has just been claimed comes a little later
+                self.job_tasks[job_id].cancel()
+                stopped.add(job_id)
+            await asyncio.wait(left, timeout=0.05)
 
     async def _poll_iteration(self) -> None:
-        self._reap()
-        if not self.has_room:
-            return
+        async with self._polling:
+            self._reap()
+            if self.has_room:
+                await self._claim()
+
+    async def _claim(self) -> None:
         token = self._leases.new_token()
         for claim in await queue.claim(self._redis, self.model, token, self._free, self._leases.milliseconds):
             self._leases.add(claim.job_id, token)

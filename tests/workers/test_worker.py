@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -115,6 +116,33 @@ async def test_a_worker_that_lost_its_lease_writes_nothing_more(make_stack: Stac
     assert await redis.get(keys.lease(response_id)) == b"somebody else"
     stream.cancel()
     await asyncio.gather(stream, return_exceptions=True)
+
+
+async def test_a_job_claimed_while_its_worker_stops_is_handed_over(
+    make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leases last for an hour and nobody polls: what is not given back is never run."""
+    stack = await make_stack(lease_seconds=3600.0, poll_seconds=3600.0, drain_seconds=0.0)
+    stack.engine.play(Script(asyncio.Event()))
+    gate, claimed, claim = asyncio.Event(), asyncio.Event(), queue.claim
+
+    async def slow_claim(*arguments: Any) -> list[queue.Claim]:
+        found = await claim(*arguments)
+        if found:
+            claimed.set()
+            await gate.wait()
+        return found
+
+    monkeypatch.setattr(queue, "claim", slow_claim)
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await claimed.wait()
+    stopping = asyncio.create_task(stack.workers.pop(0).stop())
+    await asyncio.sleep(0)
+    monkeypatch.setattr(queue, "claim", claim)
+    await stack.add_worker(lambda *_: ScriptedEngine(Script("from another")))
+    gate.set()
+    await stopping
+    assert text_of(check_stream(await stream)) == "from another"
 
 
 async def test_a_draining_worker_lets_its_jobs_end(make_stack: StackFactory) -> None:

@@ -8,6 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.enduring import enduring
 from shared.redis import fronts
 from shared.schema.ids import new_id
 
@@ -27,7 +28,7 @@ class Presence:
 
     async def start(self) -> None:
         await self._announce()
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(enduring(self._keep, "presence"))
 
     async def close(self) -> None:
         if self._task:

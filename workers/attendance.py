@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.enduring import enduring
 from shared.redis import fronts
 
 log = structlog.get_logger()
@@ -43,7 +44,7 @@ class Attendance:
             self._watched.pop(response_id, None)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(enduring(self._keep, "attendance"))
 
     async def close(self) -> None:
         if self._task:

@@ -297,6 +297,7 @@ class Job:
                 try:
                     self._stream.rewind(cut.length)
                     await self._stream.flush()
+                    torn = torn or self._stream.refused
                 except EventsLost:
                     torn = True  # whoever follows has seen what is lost, and gets the end
         if not finished:

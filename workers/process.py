@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from shared.catalog import Catalog
+from shared.enduring import enduring
 from shared.logs import configure_logs
 from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
@@ -118,9 +119,9 @@ class WorkerProcess:
         self._leases.start()
         self._attendance.start()
         await patiently(self.announce, "start")
-        self._listener = asyncio.create_task(self._listen())
-        loops = [self._heartbeat(), self._mend(), *(worker.main() for worker in self._workers.values())]
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        self._listener = asyncio.create_task(enduring(self._listen, "listener"))
+        loops = [self._heartbeat, self._mend, *(worker.main for worker in self._workers.values())]
+        self._tasks = [asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in loops]
         log.info("worker_ready", worker=self.id, models=list(self._workers))
 
     async def stop(self) -> None:

@@ -188,7 +188,9 @@ def _value_rule(g: GrammarBuilder, schema: Any, root: Mapping[str, Any], depth: 
         if choices := string_choices(schema, root):
             return g.sequence(g.text(QUOTE), g.either(map(g.text, choices)), g.text(QUOTE))
         return g.sequence(g.text(QUOTE), g.until(QUOTE))
-    keywords = set(schema) - ANNOTATIONS if isinstance(schema, Mapping) else set()
+    if not isinstance(schema, Mapping):
+        return g.json(schema, root)
+    keywords = set(schema) - ANNOTATIONS
     if depth and keywords == {"items"} and schema.get("type") == "array":
         item = g.rule("item", _value_rule(g, schema["items"], root, depth - 1))
         items = g.optional(g.sequence(item, g.any_number(g.sequence(g.text(","), item))))

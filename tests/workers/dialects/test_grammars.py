@@ -94,6 +94,21 @@ SHAPES = FunctionTool(
     },
 )
 
+COMMON = FunctionTool(
+    name="common",
+    parameters={
+        "type": "object",
+        "properties": {"kind": {"type": "string"}, "size": {"type": "integer", "minimum": 5}, "any": True},
+        "required": ["kind", "other"],
+        "anyOf": [
+            {"properties": {"kind": {"const": "dot"}, "other": {"type": "boolean"}}},
+            {"properties": {"kind": {"enum": ["line", "arc"]}, "size": {"maximum": 7}}, "required": ["size"]},
+            {"properties": {"kind": False}},
+        ],
+    },
+)
+VALUES = FunctionTool(name="values", parameters={"type": "object", "enum": [{"a": 1}, {"b": "x", "c": [2]}]})
+
 TOOLSETS = {
     "one tool": Toolbox([WEATHER]),
     "three tools": Toolbox([WEATHER, NOW, ISSUES]),
@@ -101,6 +116,8 @@ TOOLSETS = {
     "free arguments": Toolbox([FREE]),
     "a reference": Toolbox([CHAIN]),
     "a choice of shapes": Toolbox([SHAPES]),
+    "properties said twice": Toolbox([COMMON]),
+    "whole values": Toolbox([VALUES]),
     "custom": Toolbox([PATCH, NOW]),
     "custom by regex": Toolbox([SHAPE]),
     "custom by lark": Toolbox([EDIT]),

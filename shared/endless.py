@@ -50,9 +50,9 @@ class _Endings:
 
     def _options(self, schema: Mapping[str, Any]) -> bool:
         for keyword in ("anyOf", "oneOf"):
-            if isinstance(given := schema.get(keyword), list) and given and not any([self._look(one) for one in given]):
+            if isinstance(given := schema.get(keyword), list) and given and not any(self._look(one) for one in given):
                 return False
-        return all([self._look(one) for one in given]) if isinstance(given := schema.get("allOf"), list) else True
+        return all(self._look(one) for one in given) if isinstance(given := schema.get("allOf"), list) else True
 
     def _kinds(self, schema: Mapping[str, Any]) -> bool:
         """Whether a value may be neither an object nor an array."""
@@ -66,7 +66,7 @@ class _Endings:
         properties, required = schema.get("properties"), schema.get("required")
         if not isinstance(properties, Mapping) or not isinstance(required, list):
             return True
-        return all([self._look(properties.get(name)) for name in required if isinstance(name, str)])
+        return all(self._look(properties.get(name)) for name in required if isinstance(name, str))
 
     def _array(self, schema: Mapping[str, Any]) -> bool:
         if not _may_be(schema, "array"):
@@ -75,7 +75,7 @@ class _Endings:
         first = first if isinstance(first, list) else []
         least = least if isinstance(least, int) else 0
         needed = [*first[:least], *([schema.get("items")] if least > len(first) else [])]
-        return all([self._look(one) for one in needed])
+        return all(self._look(one) for one in needed)
 
     def _target(self, name: str) -> Any:
         target: Any = self._root

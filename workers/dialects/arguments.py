@@ -15,6 +15,8 @@ ALL_TYPES = frozenset({"string", "number", "integer", "boolean", "null", "object
 MAX_VARIANTS = 16
 ANNOTATIONS = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 
+_PLAIN_NAME = re.compile(r"[\w.$@-]+")
+
 
 class ArgumentsBroken(ValueError):
     """Arguments that are not what the tool can be given."""
@@ -335,6 +337,12 @@ class NamedArguments:
         self._begun = False
         self._parts: list[str] = []
         self.form = ValueForm.JSON  # of the value that is being read
+
+    @property
+    def odd_keys(self) -> list[str]:
+        """Names of parameters that could be mistaken for the format's own: they are looked for as they are."""
+        names = {name for variant in self._variants for name in variant.get("properties") or ()}
+        return sorted((name for name in names if not _PLAIN_NAME.fullmatch(name)), key=len, reverse=True)
 
     def begin(self, key: str, *, form: ValueForm | None = None) -> None:
         """The next value is `key`'s. `form`: what the format itself says of it."""

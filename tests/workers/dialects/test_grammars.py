@@ -108,6 +108,20 @@ COMMON = FunctionTool(
     },
 )
 VALUES = FunctionTool(name="values", parameters={"type": "object", "enum": [{"a": 1}, {"b": "x", "c": [2]}]})
+ODD_NAMES = ("a>b", "a:b", "c,d", "e=f", "", "</parameter>", 'q"', "line\nbreak", "größe", "@type", "$ref", "<|", "{x}")
+ODD = FunctionTool(
+    name="odd",
+    parameters={
+        "type": "object",
+        "properties": {name: {"type": ("string", "integer")[n % 2]} for n, name in enumerate(ODD_NAMES)},
+        "required": list(ODD_NAMES[:6]),
+        "additionalProperties": False,
+    },
+)
+COUNTED = FunctionTool(
+    name="counted",
+    parameters={"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1, "maxProperties": 2},
+)
 
 TOOLSETS = {
     "one tool": Toolbox([WEATHER]),
@@ -118,6 +132,8 @@ TOOLSETS = {
     "a choice of shapes": Toolbox([SHAPES]),
     "properties said twice": Toolbox([COMMON]),
     "whole values": Toolbox([VALUES]),
+    "odd names": Toolbox([ODD]),
+    "so many properties": Toolbox([COUNTED]),
     "custom": Toolbox([PATCH, NOW]),
     "custom by regex": Toolbox([SHAPE]),
     "custom by lark": Toolbox([EDIT]),

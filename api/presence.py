@@ -13,6 +13,8 @@ from shared.schema.ids import new_id
 
 log = structlog.get_logger()
 
+RETIRE_SECONDS = 1.0  # the key goes by itself, and a process that stops has little time
+
 
 class Presence:
     """Keeps this process' key in Redis."""
@@ -32,7 +34,8 @@ class Presence:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await fronts.retire(self._redis, self.id)
+            async with asyncio.timeout(RETIRE_SECONDS):
+                await fronts.retire(self._redis, self.id)
         except (RedisError, OSError) as error:
             log.warning("presence_not_retired", error=str(error))
 
@@ -43,6 +46,7 @@ class Presence:
 
     async def _announce(self) -> None:
         try:
-            await fronts.announce(self._redis, self.id, self._ttl)
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(self._ttl / 2):  # a connection that hangs is given up: workers wait for `ttl`
+                await fronts.announce(self._redis, self.id, self._ttl)
+        except (RedisError, OSError) as error:  # OSError: also the time-out
             log.warning("presence_not_told", error=str(error))

@@ -131,7 +131,18 @@ class Settings:
         return {f.name.upper(): _format(getattr(self, f.name)) for f in fields(self)}
 
 
+_CHOICES = {
+    "log_format": ("auto", "console", "json"),
+    "hosted_tools": ("ignore", "refuse"),
+    "wire_dialect": ("openai", "open-responses"),
+    "mcp_require_approval": ("never", "always"),
+    "no_worker": ("refuse", "queue"),
+}
+
+
 def _parse(name: str, default: object, text: str) -> object:
+    if (choices := _CHOICES.get(name)) and text not in choices:
+        raise SettingsError(f"{name.upper()} must be {' or '.join(choices)}, got {text!r}")
     try:
         if isinstance(default, bool):
             return _BOOLEANS[text.strip().lower()]

@@ -61,8 +61,8 @@ class Attendance:
                     log.warning("fronts_not_seen", error=str(error))
 
     async def _look(self) -> None:
-        now = time.monotonic()
         missing = await fronts.gone(self._redis, sorted({front for front, _ in self._watched.values()}))
+        now = time.monotonic()  # not before: the answer may have taken longer than the grace
         self._missing = {front: self._missing.get(front, now) for front in missing}
         for response_id, (front, abort) in list(self._watched.items()):
             if now - self._missing.get(front, now) >= self._grace:

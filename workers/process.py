@@ -38,6 +38,8 @@ from workers.worker import QueueWorker
 
 log = structlog.get_logger()
 
+RETIRE_SECONDS = 0.5  # with Redis away: a process that stops has little time
+
 
 def run(settings: Settings) -> None:
     """Runs a worker until it is told to stop. Raises ModelNotFoundError for a name in MODELS that means nothing."""
@@ -125,8 +127,9 @@ class WorkerProcess:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
         log.info("worker_draining", worker=self.id, running=self.running)
         try:
-            await registry.retire(self._redis, self.id)
-        except RedisError as error:  # the card expires by itself
+            async with asyncio.timeout(RETIRE_SECONDS):
+                await registry.retire(self._redis, self.id)
+        except (RedisError, OSError) as error:  # the card expires by itself
             log.warning("not_retired", outage=outage(error), error=str(error))
         if self._listener:  # first of all, so that it takes no wake-up from another process
             self._listener.cancel()

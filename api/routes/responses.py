@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -181,7 +182,8 @@ def _idempotency(request: web.Request, body: bytes, response: Response) -> Idemp
         message = "An Idempotency-Key needs `store`: an unstored response cannot be given a second time."
         raise ApiError(400, message, param="store", code="invalid_value")
     ttl = request.app[SETTINGS].idempotency_ttl_seconds
-    return Idempotency(key=key, digest=hashlib.sha256(body).hexdigest(), ttl_seconds=ttl)
+    secret = request.app[SETTINGS].encryption_key.encode()  # a body may hold a server's secrets: none to be guessed at
+    return Idempotency(key=key, digest=hmac.new(secret, body, hashlib.sha256).hexdigest(), ttl_seconds=ttl)
 
 
 class _Outcome(msgspec.Struct):

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import click
 
-from tests.chaos import faults, run
+from tests.chaos import run
+from tests.chaos.kinds import NETWORK_FAULTS, PROCESS_FAULTS, REDIS_FAULTS
 from tests.chaos.report import show
 
 
@@ -26,8 +27,8 @@ from tests.chaos.report import show
 @click.option("--workers", default=2, show_default=True)
 @click.option("--every", default=4.0, show_default=True, help="Seconds between faults, on average.")
 @click.option("--lease", default=5.0, show_default=True, help="LEASE_SECONDS of the workers.")
-@click.option("--redis/--no-redis", default=False, show_default=True, help="Restart and kill Redis, too.")
-@click.option("--network/--no-network", default=False, show_default=True, help="Partition processes from Redis, too.")
+@click.option("--redis/--no-redis", default=True, show_default=True, help="Restart and kill Redis, too.")
+@click.option("--network/--no-network", default=True, show_default=True, help="Partition processes from Redis, too.")
 @click.option("--only", multiple=True, help="Only this kind of fault, or none; may be repeated.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where logs and data go.")
 def main(
@@ -45,7 +46,7 @@ def main(
 ) -> None:
     """Put llamarelay under load and under fire, and check from outside that nothing is lost."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    kinds = [*faults.PROCESS_FAULTS, *(faults.REDIS_FAULTS * redis), *(faults.NETWORK_FAULTS * network)]
+    kinds = [*PROCESS_FAULTS, *(REDIS_FAULTS * redis), *(NETWORK_FAULTS * network)]
     plan = run.Plan(
         seconds=seconds,
         seed=seed,

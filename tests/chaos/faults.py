@@ -6,18 +6,12 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from tests.chaos.cluster import Cluster, Member
 from tests.chaos.scenarios import Tally
 from tests.chaos.story import Story
-
-PROCESS_FAULTS = ("worker kill -9", "worker SIGTERM", "worker SIGSTOP", "web kill -9", "web SIGTERM")
-REDIS_FAULTS = ("redis restart", "redis kill -9")
-NETWORK_FAULTS = ("cut", "half-open", "delay")  # of one process' way to Redis
-LOSSES = ("worker kill -9", "worker SIGSTOP", *REDIS_FAULTS, "worker cut", "worker half-open", "worker delay")
-"""After these a job may have been taken from its worker, which counts as a try."""
 
 
 @dataclass
@@ -49,9 +43,9 @@ class Faults:
         self._redis_away = False
         self.done: list[Fault] = []
 
-    def losses_since(self, moment: float) -> int:
-        """How many faults since `moment` may have taken a job from its worker."""
-        return sum(fault.at >= moment and fault.kind in LOSSES for fault in self.done)
+    def since(self, moment: float, kinds: Collection[str]) -> int:
+        """How many faults of these kinds have not been over at `moment`."""
+        return sum((fault.over or moment) >= moment and fault.kind in kinds for fault in self.done)
 
     async def run(self) -> None:
         """Until it is cancelled. Raises what a fault raises, such as NotStopped."""

@@ -11,9 +11,11 @@ from pathlib import Path
 import aiohttp
 from redis.asyncio import Redis
 
+from shared.redis import keys
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster, NotStopped
-from tests.chaos.faults import REDIS_FAULTS, Fault, Faults
+from tests.chaos.faults import Fault, Faults
+from tests.chaos.kinds import REDIS_FAULTS
 from tests.chaos.scenarios import Tally, Visits
 from tests.chaos.story import Story, Violation
 
@@ -61,7 +63,7 @@ async def run(plan: Plan, folder: Path) -> Result:
         faults = Faults(cluster, random.Random(rng.random()), tally, plan.kinds, every=plan.every, lease=plan.lease)
         result.faults = faults.done
         client = Client(http, cluster.webs, random.Random(rng.random()))
-        visits = Visits(client, random.Random(rng.random()), tally, faults.losses_since)
+        visits = Visits(client, random.Random(rng.random()), tally, faults.since)
         began = time.monotonic()
         try:
             await visits.learn()
@@ -118,7 +120,7 @@ async def _quiet(cluster: Cluster) -> None:
         left = []
         async for key in redis.scan_iter():
             name = key.decode()
-            forever = await redis.ttl(key) == -1 and name != "lr:workers"
+            forever = await redis.ttl(key) == -1 and name not in (keys.WORKERS, keys.MODELS)
             if forever or name.startswith(("lr:queue:", "arq:in-progress:", "arq:job:", "arq:retry:")):
                 left.append(name)
         if not left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.chaos.checks import (
     check_whole,
 )
 from tests.chaos.client import Client, GivenUp, Gone, Orphaned
+from tests.chaos.kinds import ABSENCES, LOSSES
 from tests.chaos.story import TERMINAL, Event, Story, Violation
 
 POLL_SECONDS = 0.3
@@ -47,17 +48,20 @@ class Tally:
 class Visits:
     """The scenarios. `undisturbed` holds the answers of a run without faults, and is filled by `learn`."""
 
-    def __init__(self, client: Client, rng: random.Random, tally: Tally, losses_since: Callable[[float], int]) -> None:
+    def __init__(
+        self, client: Client, rng: random.Random, tally: Tally, faults_since: Callable[[float, Collection[str]], int]
+    ) -> None:
         self._client = client
         self._rng = rng
         self._tally = tally
-        self._losses_since = losses_since
+        self._faults_since = faults_since
         self.undisturbed: dict[str, Answer] = {}
 
     async def learn(self) -> None:
         """Asks everything once, before the first fault."""
-        for name, body in recipes.ALL.items():
-            self.undisturbed[name] = answer_of(await self._client.call("POST", "/v1/responses", Story(name), body))
+        asked = [self._client.call("POST", "/v1/responses", Story(name), body) for name, body in recipes.ALL.items()]
+        found = await asyncio.gather(*asked)
+        self.undisturbed = {name: answer_of(response) for name, response in zip(recipes.ALL, found, strict=True)}
         previous = None
         for number in range(len(recipes.TURNS)):
             body = recipes.turn(number, previous_response_id=previous)
@@ -101,7 +105,7 @@ class Visits:
         try:
             response = await self._client.call("POST", "/v1/responses", story, body, key=True)
         except GivenUp:
-            if self._losses_since(story.began) < TRIES:
+            if self._faults_since(story.began, LOSSES) < TRIES:
                 raise Violation("given up, although not so many workers were lost", story) from None
             self._tally.given_up += 1
             return
@@ -133,7 +137,9 @@ class Visits:
         except Orphaned:
             self._tally.orphaned += 1
             return
-        self._judge(story, name)
+        unheard = self._faults_since(story.began, ABSENCES) > 0
+        self._tally.orphaned += story.final is not None and story.final["status"] == "cancelled"
+        self._judge(story, name, part=unheard)
         self._close(story)
 
     async def cancel(self) -> None:
@@ -266,7 +272,7 @@ class Visits:
     def _judge(self, story: Story, name: str, *, part: bool = False) -> None:
         assert story.final is not None
         error = story.final["error"]
-        if error and error["message"].startswith(GIVEN_UP) and self._losses_since(story.began) >= TRIES:
+        if error and error["message"].startswith(GIVEN_UP) and self._faults_since(story.began, LOSSES) >= TRIES:
             check_form(story)
             self._tally.given_up += 1
         elif part:

@@ -140,6 +140,22 @@ async def test_a_stopped_worker_hands_its_streams_over_and_exits(tmp_path: Path,
         await streams.check()
 
 
+async def test_a_job_handed_over_many_times_has_taken_no_worker_down(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with cluster(tmp_path, webs=1, workers=1, DRAIN_SECONDS=0.1) as processes:
+        [web], [worker] = processes.webs, processes.workers
+        story = Story("scripted-30")
+        undisturbed = answer_of(await ask(http, web, recipes.ALL[story.name]))
+        streaming = asyncio.create_task(follow(http, web, story, recipes.ALL[story.name]))
+        for _ in range(4):
+            await until(lambda: bool(worker.running), 30)
+            await worker.stop()
+            worker.start()
+        await streaming
+        check_whole(story, undisturbed)
+
+
 async def test_a_stopped_worker_takes_no_more_jobs(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     async with cluster(tmp_path, webs=1, workers=1, DRAIN_SECONDS=20, PACE=0.02) as processes:
         [web], [stopped] = processes.webs, processes.workers

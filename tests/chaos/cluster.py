@@ -115,7 +115,8 @@ class Member:
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
-        self.paused = number == signal.SIGSTOP
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            self.paused = number == signal.SIGSTOP
 
     async def kill(self) -> None:
         """As a crash: no time for anything."""

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from tests.chaos.cluster import Cluster, Member
 from tests.chaos.scenarios import Tally
@@ -42,6 +43,11 @@ class Faults:
         self._under_way: set[asyncio.Task[None]] = set()
         self._redis_away = False
         self.done: list[Fault] = []
+
+    @property
+    def workers(self) -> list[Member]:
+        """Those that are well."""
+        return [worker for worker in self._cluster.workers if worker.well]
 
     def since(self, moment: float, kinds: Collection[str]) -> int:
         """How many faults of these kinds have not been over at `moment`."""
@@ -105,6 +111,8 @@ class Faults:
         for story in hit:
             story.note(f"{kind} of {target}")
         self.done.append(Fault(kind, target, time.monotonic(), hit))
+        with (self._cluster.folder / "faults.log").open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat()} {kind} of {target}: {len(hit)} streams\n")
         return self.done[-1]
 
     async def _kill(self, kind: str, target: Member, length: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.chaos.story import Story, Violation
 
 END_SECONDS = 120.0  # how long after the last fault everything has to have ended
 IDLE_SECONDS = 15.0  # and how long until no job and no lease is left
+SILENCE_SECONDS = 12.0
+SLOW_STORIES = 20
 LOG_LINES = 60  # of a violation's response
 
 
@@ -77,6 +80,7 @@ async def run(plan: Plan, folder: Path) -> Result:
         except TimeoutError:
             result.violation = "Streams that never ended:\n" + "\n".join(_about(s, cluster) for s in tally.open)
         await faults.end()
+        _note_slow(tally, folder)
         result.seconds = time.monotonic() - began
         tally.resumed = client.resumed
     return result
@@ -90,6 +94,19 @@ async def _under_fire(plan: Plan, visits: Visits, faults: Faults) -> None:
         while time.monotonic() < over:
             await visits.any()
 
+    async def listen() -> None:
+        """Asks the workers what they are doing when a stream has been silent for long; their logs tell."""
+        asked: set[Story] = set()
+        while time.monotonic() < over:
+            await asyncio.sleep(1)
+            long_ago = time.monotonic() - SILENCE_SECONDS
+            silent = {s for s in visits.open if s.arrivals and s.arrivals[-1] < long_ago} - asked
+            asked |= silent
+            for story in silent:
+                story.note("silent for long: where do the workers wait?")
+            for worker in faults.workers if silent else ():
+                worker.signal(signal.SIGUSR1)
+
     async def attack() -> None:
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + plan.seconds):
@@ -100,6 +117,7 @@ async def _under_fire(plan: Plan, visits: Visits, faults: Faults) -> None:
     try:
         async with asyncio.timeout(plan.seconds + END_SECONDS), asyncio.TaskGroup() as group:
             group.create_task(attack())
+            group.create_task(listen())
             for _ in range(plan.clients):
                 group.create_task(visit_again_and_again())
     except* (AssertionError, NotStopped) as errors:
@@ -129,6 +147,13 @@ async def _quiet(cluster: Cluster) -> None:
     await redis.aclose()
     if left:
         raise Violation(f"left in Redis when all is quiet: {sorted(left)[:20]}")
+
+
+def _note_slow(tally: Tally, folder: Path) -> None:
+    """Leaves the stories of the longest silences in a file: what to look at to make pauses shorter."""
+    slow = sorted(tally.told, key=lambda story: story.longest_silence, reverse=True)[:SLOW_STORIES]
+    lines = [f"{story.longest_silence[0]:.2f} s before event {story.longest_silence[1]}\n{story}" for story in slow]
+    (folder / "slow.log").write_text("\n\n".join(lines))
 
 
 def _tell(error: AssertionError, cluster: Cluster) -> str:

@@ -57,6 +57,11 @@ class Visits:
         self._faults_since = faults_since
         self.undisturbed: dict[str, Answer] = {}
 
+    @property
+    def open(self) -> set[Story]:
+        """What is being streamed now."""
+        return self._tally.open
+
     async def learn(self) -> None:
         """Asks everything once, before the first fault."""
         asked = [self._client.call("POST", "/v1/responses", Story(name), body) for name, body in recipes.ALL.items()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from bisect import bisect_right
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 Event = dict[str, Any]
@@ -46,7 +48,8 @@ class Story:
 
     def note(self, what: str) -> None:
         """Adds a line to the story, with its second."""
-        self._said.append(f"{time.monotonic() - self.began:7.2f} s  {what}")
+        now = datetime.now(UTC).strftime("%H:%M:%S.%f")
+        self._said.append(f"{now} {time.monotonic() - self.began:7.2f} s  {what}")
 
     def take(self, data: bytes) -> None:
         """Adds the next event. Raises Violation."""
@@ -79,6 +82,12 @@ class Story:
             if arrival > end:
                 break
         return max(pauses, default=None)
+
+    @property
+    def longest_silence(self) -> tuple[float, int]:
+        """Seconds without an event, and the event that ended it."""
+        gaps = [(after - before, at) for at, (before, after) in enumerate(pairwise(self.arrivals), 1)]
+        return max(gaps, default=(0.0, 0))
 
     def forget(self) -> None:
         """Drops the events' bytes; what has been checked is not needed any more."""

@@ -5,7 +5,9 @@ PACE is the seconds between two tokens. Everything but the engine is the product
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from shared.settings import Settings
 from tests.chaos.engines import Manners, PacedEngine, scripted
 from workers.engine.core import Engine
 from workers.engine.engine import load_engine
-from workers.models import served
+from workers.models import Loader, Served, served
 from workers.process import serve
 
 
@@ -33,7 +35,18 @@ def main() -> None:
         return PacedEngine(load_engine(path, *arguments), manners)  # type: ignore[arg-type]
 
     models = served(Catalog(settings.models_dir), settings.models)
-    uvloop.run(serve(settings, models, load))
+    uvloop.run(_serve(settings, models, load))
+
+
+async def _serve(settings: Settings, models: list[Served], load: Loader) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tell_where_tasks_wait)
+    await serve(settings, models, load)
+
+
+def _tell_where_tasks_wait() -> None:
+    """On SIGUSR1: what a worker is doing that has been silent for too long."""
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.errors import ApiError, shown, unavailable, without_redis
+from shared.enduring import enduring
 from shared.redis import registry
 from shared.redis.registry import WorkerCard
 from shared.schema.models import Model, ModelCard
@@ -52,7 +53,7 @@ class Fleet:
 
     async def start(self) -> None:
         await self._try_to_refresh()
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(enduring(self._keep, "fleet"))
 
     async def close(self) -> None:
         if self._task:

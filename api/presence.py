@@ -8,10 +8,13 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.enduring import enduring
 from shared.redis import fronts
 from shared.schema.ids import new_id
 
 log = structlog.get_logger()
+
+RETIRE_SECONDS = 1.0  # the key goes by itself, and a process that stops has little time
 
 
 class Presence:
@@ -25,14 +28,15 @@ class Presence:
 
     async def start(self) -> None:
         await self._announce()
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(enduring(self._keep, "presence"))
 
     async def close(self) -> None:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await fronts.retire(self._redis, self.id)
+            async with asyncio.timeout(RETIRE_SECONDS):
+                await fronts.retire(self._redis, self.id)
         except (RedisError, OSError) as error:
             log.warning("presence_not_retired", error=str(error))
 
@@ -43,7 +47,7 @@ class Presence:
 
     async def _announce(self) -> None:
         try:
-            async with asyncio.timeout(self._ttl / 2):  # an attempt that hangs must not keep the next one back
+            async with asyncio.timeout(self._ttl / 2):  # a connection that hangs is given up: workers wait for `ttl`
                 await fronts.announce(self._redis, self.id, self._ttl)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError) as error:  # OSError: also the time-out
             log.warning("presence_not_told", error=str(error))

@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from api.finishing import to_its_end
+from shared.enduring import enduring
 
 log = structlog.get_logger()
 
@@ -106,7 +107,7 @@ class Relay:
 
     async def start(self) -> None:
         """Connects; returns without a connection where Redis is away, and goes on trying."""
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(enduring(self._run, "relay"))
         with suppress(builtins.TimeoutError):
             async with asyncio.timeout(self._timeout):
                 await self._connected.wait()

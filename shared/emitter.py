@@ -6,56 +6,37 @@ Workers use it to generate; `shared.rebuild` uses it to make the events of a fin
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from shared.event_writer import OpenItem
+from shared.remote_items import RemoteItems
 from shared.schema import events
 from shared.schema.content import Logprob, OutputText, ReasoningText, SummaryText
-from shared.schema.ids import OUTPUT_POSITIONS, item_id
 from shared.schema.items import (
     Compaction,
     CustomToolCall,
     FunctionCall,
     ItemStatus,
-    McpApprovalRequest,
     McpCall,
     McpListTools,
     Message,
-    OutputItem,
     Phase,
     Reasoning,
 )
-from shared.schema.mcp import McpCallError, McpListToolsTool
 from shared.schema.response import IncompleteDetails, Response, ResponseError, Status, Usage
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(events.AnyEvent).decode
-OBFUSCATED_LENGTH = 16  # deltas are padded to a multiple of this, so that their size tells little
 
 
 _SILENT = (Reasoning, McpListTools, McpCall)  # what is no answer
 
 
-class EmitterError(RuntimeError):
-    """A call that the state of the response does not allow: a bug in the caller, never something the model did."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """The item that is being written."""
-
-    item: OutputItem
-    text: list[str] = field(default_factory=list)
-    logprobs: list[Logprob] = field(default_factory=list)
-
-
-class Emitter:
+class Emitter(RemoteItems):
     """Turns parsed pieces into the events of one response and keeps the Response object they add up to.
 
     `take` returns the encoded events since the last call; they are numbered from `next_sequence` on without a gap.
@@ -72,15 +53,9 @@ class Emitter:
         seal: Callable[[str], str] | None = None,
         summarise: Callable[[str], str] | None = None,
     ) -> None:
-        self.response = response
-        self._sequence = next_sequence
-        self._obfuscate = obfuscate
+        super().__init__(response, next_sequence, obfuscate=obfuscate)
         self._seal = seal
         self._summarise = summarise
-        self._pending: list[bytes] = []
-        self._open: _Open | None = None
-        self._waiting: dict[str, int] = {}  # items that wait for a remote server, with their place in the output
-        self._ended = False
 
     @classmethod
     def restore(
@@ -100,7 +75,7 @@ class Emitter:
         for encoded in log:
             match _decode(encoded):
                 case events.OutputItemAdded(item=item):
-                    emitter._open = _Open(item)
+                    emitter._open = OpenItem(item)
                     if isinstance(item, McpListTools):
                         emitter._set_aside()
                 case events.TextDelta(delta=delta, logprobs=logprobs) if emitter._open:
@@ -128,21 +103,6 @@ class Emitter:
     @property
     def has_output(self) -> bool:
         return self._open is not None or bool(self.response.output)
-
-    @property
-    def next_sequence(self) -> int:
-        """The number of the next event."""
-        return self._sequence
-
-    @property
-    def waiting(self) -> list[McpListTools | McpCall]:
-        """What waits for a remote server, in the order of the output."""
-        waiting = (self.response.output[position] for position in sorted(self._waiting.values()))
-        return [item for item in waiting if isinstance(item, McpListTools | McpCall)]
-
-    def take(self) -> list[bytes]:
-        taken, self._pending = self._pending, []
-        return taken
 
     # the beginning
 
@@ -194,7 +154,7 @@ class Emitter:
             current.text.append(delta)
             self._emit_delta(events.CustomInputDelta, delta, item_id=current.item.id, output_index=self._index)
 
-    def open_message(self, given_id: str | None = None, phase: Phase | UnsetType | None = None) -> _Open:
+    def open_message(self, given_id: str | None = None, phase: Phase | UnsetType | None = None) -> OpenItem:
         """Begins a message; the item before is complete."""
         self.close()
         item = Message(
@@ -204,7 +164,7 @@ class Emitter:
         self._emit(events.ContentPartAdded, **self._part(current), part=OutputText(text=""))
         return current
 
-    def open_reasoning(self, given_id: str | None = None) -> _Open:
+    def open_reasoning(self, given_id: str | None = None) -> OpenItem:
         """Begins a reasoning item; the item before is complete."""
         self.close()
         current = self._begin(Reasoning(id=given_id or self._new_id("rs"), content=[]))
@@ -248,81 +208,6 @@ class Emitter:
         self.close()
         where = {"item_id": self._new_id("cmp"), "output_index": self._index}
         self._emit(events.Compacting, **where)
-
-    # remote MCP servers: their items wait for them while others begin
-
-    def open_mcp_list(self, server_label: str, given_id: str | None = None) -> str:
-        """Begins the list of a server's tools, which then waits for `mcp_listed`; returns its id."""
-        self.close()
-        item = McpListTools(id=given_id or self._new_id("mcpl"), server_label=server_label, tools=[])
-        self._begin(item)
-        self._emit(events.McpListInProgress, item_id=item.id, output_index=self._index)
-        self._set_aside()
-        return item.id
-
-    def mcp_listed(self, item_id: str, tools: list[McpListToolsTool], error: str | None = None) -> None:
-        """Ends the list of a server's tools; with `error` they could not be listed."""
-        position = self._waiting.pop(item_id)
-        item = self.response.output[position]
-        assert isinstance(item, McpListTools)
-        item.tools, item.error = tools, error
-        self._emit(events.McpListFailed if error else events.McpListCompleted, item_id=item_id, output_index=position)
-        self._emit(events.OutputItemDone, output_index=position, item=item)
-
-    def open_mcp_call(
-        self, name: str, server_label: str, approval_request_id: str | None = None, given_id: str | None = None
-    ) -> None:
-        """Begins a call of a server's tool; the item before is complete. Closed, it waits for `mcp_called`."""
-        self.close()
-        item = McpCall(
-            id=given_id or self._new_id("mcp"),
-            server_label=server_label,
-            name=name,
-            arguments="",
-            approval_request_id=approval_request_id,
-            status="in_progress",
-        )
-        self._begin(item)
-        self._emit(events.McpCallInProgress, item_id=item.id, output_index=self._index)
-
-    def mcp_arguments(self, delta: str) -> None:
-        """Adds to the call that `open_mcp_call` has opened."""
-        current = self._current(McpCall)
-        if delta:
-            current.text.append(delta)
-            self._emit_delta(events.McpArgumentsDelta, delta, item_id=current.item.id, output_index=self._index)
-
-    def mcp_called(self, item_id: str, output: str | None = None, error: McpCallError | None = None) -> None:
-        """Ends a call with what came of it: an output or an error."""
-        position = self._waiting.pop(item_id)
-        item = self.response.output[position]
-        assert isinstance(item, McpCall)
-        item.output, item.error, item.status = output, error, "failed" if error else "completed"
-        self._emit(events.McpCallFailed if error else events.McpCallCompleted, item_id=item_id, output_index=position)
-        self._emit(events.OutputItemDone, output_index=position, item=item)
-
-    def mcp_approval_request(self, name: str, server_label: str, arguments: str, given_id: str | None = None) -> None:
-        """A whole request for approval; the item before is complete."""
-        self.close()
-        identifier = given_id or self._new_id("mcpr")
-        self._begin(McpApprovalRequest(id=identifier, server_label=server_label, name=name, arguments=arguments))
-        self.close()
-
-    def _set_aside(self) -> None:
-        """The open item waits for a remote server; others may begin."""
-        assert self._open
-        self._waiting[self._open.item.id] = self._index
-        self.response.output.append(self._open.item)
-        self._open = None
-
-    def _abandon(self) -> None:
-        """Ends what still waits for a remote server: its answer will not be heard."""
-        for item in self.waiting:
-            if isinstance(item, McpCall):
-                item.status = "incomplete"
-            else:
-                item.error = "The response ended before the server had answered."
-            self._emit(events.OutputItemDone, output_index=self._waiting.pop(item.id), item=item)
 
     # the end of an item
 
@@ -416,25 +301,8 @@ class Emitter:
         self._emit(kind, response=self.response)
         self._ended = True
 
-    def _new_id(self, prefix: str) -> str:
-        return item_id(prefix, self.response.id, OUTPUT_POSITIONS + self._index)
-
-    @property
-    def _index(self) -> int:
-        return len(self.response.output)
-
-    def _part(self, current: _Open) -> dict[str, Any]:
+    def _part(self, current: OpenItem) -> dict[str, Any]:
         return {"item_id": current.item.id, "output_index": self._index, "content_index": 0}
-
-    def _current(self, kind: type[OutputItem]) -> _Open:
-        if self._open is None or not isinstance(self._open.item, kind):
-            raise EmitterError(f"no open {kind.__name__}")
-        return self._open
-
-    def _begin(self, item: OutputItem) -> _Open:
-        self._emit(events.OutputItemAdded, output_index=self._index, item=item)
-        self._open = _Open(item)
-        return self._open
 
     def _end(self, status: Status, usage: Usage | None, event: type[events.ResponseEvent]) -> None:
         self._abandon()
@@ -442,14 +310,3 @@ class Emitter:
         self.response.usage = usage
         self._emit(event, response=self.response)
         self._ended = True
-
-    def _emit_delta(self, event: type[events.Event], delta: str, **fields: Any) -> None:
-        if self._obfuscate:
-            fields["obfuscation"] = secrets.token_urlsafe(OBFUSCATED_LENGTH)[: -len(delta) % OBFUSCATED_LENGTH]
-        self._emit(event, delta=delta, **fields)
-
-    def _emit(self, event: type[events.Event], **fields: Any) -> None:
-        if self._ended:
-            raise EmitterError(f"{event.__name__} after the terminal event")
-        self._pending.append(_encode(event(sequence_number=self._sequence, **fields)))
-        self._sequence += 1

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from llguidance import LLMatcher, LLParserLimits
 
+from shared.endless import is_endless
+
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 60
 MAX_GRAMMAR_BYTES = 64 * 1024
@@ -187,8 +189,10 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _problem(schema: Mapping[str, Any]) -> str | None:
-    return _validated(json_grammar(schema))
+def _problem(schema: Mapping[str, Any], grammar: str = "") -> str | None:
+    if (problem := _validated(grammar or json_grammar(schema))) is not None:
+        return problem
+    return "it requires itself, so that no output would have an end" if is_endless(schema) else None
 
 
 def _validated(grammar: str) -> str | None:
@@ -227,7 +231,7 @@ class _Search:
     def problem(self, schema: Mapping[str, Any]) -> str | None:
         grammar = json_grammar(schema)
         self._tried += len(grammar)
-        return _validated(grammar)
+        return _problem(schema, grammar)
 
     def place(self, schema: Mapping[str, Any], problem: str) -> Place:
         """What leads to the innermost schema that is refused by itself, and to the keyword where the message names

@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.enduring import enduring
 from shared.redis import fronts
 
 log = structlog.get_logger()
@@ -43,7 +44,7 @@ class Attendance:
             self._watched.pop(response_id, None)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(enduring(self._keep, "attendance"))
 
     async def close(self) -> None:
         if self._task:
@@ -61,8 +62,8 @@ class Attendance:
                     log.warning("fronts_not_seen", error=str(error))
 
     async def _look(self) -> None:
-        now = time.monotonic()
         missing = await fronts.gone(self._redis, sorted({front for front, _ in self._watched.values()}))
+        now = time.monotonic()  # not before: the answer may have taken longer than the grace
         self._missing = {front: self._missing.get(front, now) for front in missing}
         for response_id, (front, abort) in list(self._watched.items()):
             if now - self._missing.get(front, now) >= self._grace:

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 MAX_TRIES = 3  # a job that took this many workers down is not given to another one
 CACHED_GRAIN = 128  # tokens, as at OpenAI: where there are tenants, cached tokens are told in multiples of this
-FLUSH_SECONDS = 3.0  # what a stopped worker could not send by then is generated again by the next one
+FLUSH_SECONDS = 2.0  # what a stopped worker could not send by then is generated again by the next one
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
 
 
@@ -297,6 +297,7 @@ class Job:
                 try:
                     self._stream.rewind(cut.length)
                     await self._stream.flush()
+                    torn = torn or self._stream.refused
                 except EventsLost:
                     torn = True  # whoever follows has seen what is lost, and gets the end
         if not finished:

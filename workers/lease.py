@@ -11,6 +11,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.enduring import enduring
 from shared.redis import queue
 
 log = structlog.get_logger()
@@ -77,7 +78,7 @@ class Leases:
         return job_id in self._aside
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(enduring(self._keep, "leases"))
 
     async def close(self) -> None:
         if self._task:

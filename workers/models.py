@@ -89,7 +89,7 @@ class Models:
         self._broken: dict[str, Broken] = {}
         for variant in (entry.variant for entry in served):
             if variant.broken:
-                self._note_broken(variant.id, variant.broken, _file(variant.path))
+                self._note_broken(variant.id, f"{variant.path.name}: {variant.broken}", _file(variant.path))
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
@@ -157,7 +157,7 @@ class Models:
                 self._note_broken(model, error.reason, file)
                 raise
             except Exception as error:  # such as MemoryError: whatever it is, other models serve on
-                reason = f"{type(error).__name__}: {error}"
+                reason = f"{variant.path.name}: {type(error).__name__}: {error}"
                 self._note_broken(model, reason, file)
                 raise ModelLoadError(variant.path, reason) from error
             self._broken.pop(model, None)

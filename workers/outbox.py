@@ -51,6 +51,7 @@ class Stream:
         self._idle = asyncio.Event()
         self._idle.set()
         self._abort = abort
+        self.refused = False  # whether Redis refuses to append, though it serves
 
     def send(self, events: list[bytes], progress: Progress | None = None) -> None:
         """Hands events over; returns at once. `progress` is that of the last one."""
@@ -72,8 +73,8 @@ class Stream:
             await self._idle.wait()
 
     async def flush(self) -> None:
-        """Waits until everything handed over is in the log."""
-        while self._waiting or self._in_flight:
+        """Waits until everything handed over is in the log, or refused."""
+        while not self.refused and (self._waiting or self._in_flight):
             self._outbox.notify(self)
             await asyncio.sleep(0)
             await self._idle.wait()
@@ -120,6 +121,14 @@ class Stream:
         self._idle.set()
         if outcome in (queue.LOST, queue.CANCEL, queue.TORN):
             self._abort(outcome)
+
+    def refuse(self) -> None:
+        """Outbox only: Redis refuses the batch for good. The response is to end, and its end takes the batch along."""
+        self.refused = True
+        self._waiting = self._in_flight + self._waiting
+        self._in_flight = []
+        self._idle.set()
+        self._abort(queue.TORN)
 
     @property
     def has_waiting(self) -> bool:
@@ -173,6 +182,9 @@ class Outbox:
         except (RedisError, OSError) as error:
             log.warning("events_wait", outage=outage(error), error=str(error), streams=len(batches))
             return batches, True
+        except Exception:  # whatever it is, streams would wait for good without it
+            log.exception("outbox_broke")
+            return batches, True
         again, away, unknown = [], False, False
         for batch, reply in zip(batches, replies, strict=True):
             if isinstance(reply, NoScriptError):
@@ -185,7 +197,7 @@ class Outbox:
                 away = True
             elif isinstance(reply, Exception):
                 log.error("append_refused", response_id=batch[0].response_id, error=str(reply))
-                batch[0].acknowledge(queue.LOST)
+                batch[0].refuse()
             else:
                 batch[0].acknowledge(reply)
         if unknown:

@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from shared.catalog import Catalog
+from shared.enduring import enduring
 from shared.logs import configure_logs
 from shared.redis import keys, queue, registry, scripts
 from shared.redis.connection import connect
@@ -37,6 +38,8 @@ from workers.templates import Templates
 from workers.worker import QueueWorker
 
 log = structlog.get_logger()
+
+RETIRE_SECONDS = 0.5  # with Redis away: a process that stops has little time
 
 
 def run(settings: Settings) -> None:
@@ -116,17 +119,18 @@ class WorkerProcess:
         self._leases.start()
         self._attendance.start()
         await patiently(self.announce, "start")
-        self._listener = asyncio.create_task(self._listen())
-        loops = [self._heartbeat(), self._mend(), *(worker.main() for worker in self._workers.values())]
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        self._listener = asyncio.create_task(enduring(self._listen, "listener"))
+        loops = [self._heartbeat, self._mend, *(worker.main for worker in self._workers.values())]
+        self._tasks = [asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in loops]
         log.info("worker_ready", worker=self.id, models=list(self._workers))
 
     async def stop(self) -> None:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
         log.info("worker_draining", worker=self.id, running=self.running)
         try:
-            await registry.retire(self._redis, self.id)
-        except RedisError as error:  # the card expires by itself
+            async with asyncio.timeout(RETIRE_SECONDS):
+                await registry.retire(self._redis, self.id)
+        except (RedisError, OSError) as error:  # the card expires by itself
             log.warning("not_retired", outage=outage(error), error=str(error))
         if self._listener:  # first of all, so that it takes no wake-up from another process
             self._listener.cancel()

@@ -63,7 +63,8 @@ class Templates:
         for task in tuple(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        await self._end()
+        async with self._lock:  # `start` may be at it
+            await self._end()
 
     async def load(self, source: str, variables: dict[str, Any], *, bos_token: str, eos_token: str) -> Template:
         """A template that shows a plain message. Raises TemplateError for another."""

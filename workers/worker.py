@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 TRIES = 1000  # for arq: `workers.generate` counts the tries of a response and ends it itself
 CLAIM_SECONDS = 2.0  # how long a worker that stops waits for a claim that is on its way
 EXTRA_SECONDS = 60  # arq's time limit is only the net behind our own
+HAND_OVER_SECONDS = 2.5  # for the jobs that a stopped worker gives back: sending what was said, and the release
+GIVE_UP_SECONDS = 0.5
 SETTLE_SECONDS = 1.0  # after an outage: whoever still runs a job renews its lease in this time
 
 _token: ContextVar[str] = ContextVar("token")  # of the lease under which this run of a job was begun
@@ -107,18 +110,36 @@ class QueueWorker(Worker):
                     await self._woken.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue."""
+        """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue.
+
+        What cannot be given back soon, because Redis is away, is left to its lease.
+        """
         self.allow_pick_jobs = False
         with suppress(asyncio.TimeoutError):  # a claim on its way brings jobs that nobody else can have
             await asyncio.wait_for(self._polling.acquire(), CLAIM_SECONDS)
         if self.tasks:
             await asyncio.wait(list(self.tasks.values()), timeout=seconds)
+        await self._hand_over()
+        self._reap()
+        if self.tasks:
+            log.error("jobs_left_behind", jobs=sorted(self.tasks))
+
+    async def _hand_over(self) -> None:
+        """Stops every job; one that has just been claimed begins a little later and is stopped then."""
         stopped: set[str] = set()
-        while left := [task for task in self.tasks.values() if not task.done()]:
-            for job_id in self.job_tasks.keys() - stopped:  # a job that has just been claimed comes a little later
+        deadline = time.monotonic() + HAND_OVER_SECONDS
+        while (left := self._unfinished()) and time.monotonic() < deadline:
+            for job_id in self.job_tasks.keys() - stopped:
                 self.job_tasks[job_id].cancel()
                 stopped.add(job_id)
             await asyncio.wait(left, timeout=0.05)
+        for task in self.job_tasks.values():  # a second time: what ended just then may wait for Redis
+            task.cancel()
+        if left := self._unfinished():
+            await asyncio.wait(left, timeout=GIVE_UP_SECONDS)
+
+    def _unfinished(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self.tasks.values() if not task.done()]
 
     async def _poll_iteration(self) -> None:
         async with self._polling:

@@ -138,7 +138,7 @@ class _Connection(AbstractConnection):
         except builtins.TimeoutError:
             await self.disconnect(nowait=True)
             raise TimeoutError("Timeout writing to socket") from None
-        except (OSError, RuntimeError) as error:  # uvloop's closed transports raise RuntimeError
+        except (OSError, RuntimeError) as error:  # uvloop's RuntimeError: the transport has closed meanwhile
             await self.disconnect(nowait=True)
             raise ConnectionError(f"Error while writing to socket: {error}") from error
         except BaseException:

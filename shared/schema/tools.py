@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from shared.schema.mcp import McpListToolsTool
+
+Name = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,128}$")]  # OpenAI's rule; any call format can write it
 
 
 class FunctionTool(Struct, tag_field="type", tag="function", kw_only=True):
     """A function the client runs. `parameters` is a JSON schema; `strict` (the default) makes arguments valid by it."""
 
-    name: str
+    name: Name
     parameters: dict[str, Any] | None = None
     strict: bool | None = True
     description: str | None = None
@@ -30,7 +32,7 @@ class GrammarFormat(Struct, tag_field="type", tag="grammar", kw_only=True):
 class CustomTool(Struct, tag_field="type", tag="custom", kw_only=True):
     """A tool whose input is text, free or by a grammar."""
 
-    name: str
+    name: Name
     description: str | None = None
     format: TextFormat | GrammarFormat | None = None
 
@@ -38,7 +40,7 @@ class CustomTool(Struct, tag_field="type", tag="custom", kw_only=True):
 class NamespaceTool(Struct, tag_field="type", tag="namespace", kw_only=True):
     """Tools under a common name, as coding agents send them."""
 
-    name: str
+    name: Name
     description: str = ""
     tools: list[FunctionTool | CustomTool]
 

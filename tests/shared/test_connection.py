@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import (
     AuthenticationError,
@@ -241,3 +242,21 @@ async def test_silence_is_a_time_out_for_each_and_not_for_one_after_the_other(se
 )
 def test_outages_are_told_from_mistakes(error: Exception, kind: Outage | None) -> None:
     assert outage(error) == kind
+
+
+def test_a_connection_that_closes_as_it_is_written_to_is_broken(server: EmbeddedRedis) -> None:
+    """uvloop says so with a RuntimeError, which nobody who bears an outage knows."""
+
+    async def write() -> None:
+        client = connect(server.url)
+        connection = await client.connection_pool.get_connection()
+        assert connection._writer
+        connection._writer.transport.abort()
+        await asyncio.sleep(0.01)
+        with pytest.raises(ConnectionError):
+            await connection.send_command("PING")
+        await client.connection_pool.release(connection)
+        assert await client.ping()
+        await client.aclose(close_connection_pool=True)
+
+    uvloop.run(write())

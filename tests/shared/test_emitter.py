@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.emitter import Emitter, EmitterError
+from shared.emitter import Emitter
+from shared.event_writer import EmitterError
 from shared.rebuild import rebuild
 from shared.schema.items import CustomToolCall, FunctionCall, McpCall
 from shared.schema.mcp import McpToolExecutionError

@@ -17,6 +17,9 @@ OBJECT = {"type": "object"}
     [
         {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False},
         {"$defs": {"t": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/t"}]}}, "$ref": "#/$defs/t"},
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "array", "items": {"$ref": "#"}}}, "$ref": "#/$defs/a"},
+        {**OBJECT, "properties": {"n": {"$ref": "#"}}},
+        {"properties": {"n": {"$ref": "#"}}, "required": ["n"]},
         {"type": "object", "properties": {"when": {"type": "string", "format": "date-time"}}},
         {"type": "object", "properties": {"n": {"type": "number", "minimum": 0, "exclusiveMaximum": 10}}},
         {"type": "array", "items": {"enum": [1, "a", None]}, "minItems": 1, "maxItems": 4},
@@ -49,6 +52,10 @@ def test_schemas_that_can_be_kept_are_taken(schema: dict[str, Any]) -> None:
         ({"$ref": "http://example.org/x"}, "", "example.org"),
         ({"type": "object", "required": ["a"], "additionalProperties": False}, "", "unsatisfiable"),
         ([], "", "object"),
+        ({"$ref": "#"}, "", "requires itself"),
+        ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "$defs.a", "itself"),
+        ({**OBJECT, "properties": {"n": {"$ref": "#"}}, "required": ["n"]}, "properties.n", "itself"),
+        ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "items", "requires itself"),
     ],
 )
 def test_a_keyword_that_cannot_be_kept_is_named_with_its_place(schema: Any, path: str, word: str) -> None:

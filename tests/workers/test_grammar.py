@@ -22,6 +22,7 @@ from tests.workers.dialects.samples import SAMPLES, TOOLS, WEATHER, Sample, dial
 from tests.workers.dialects.walks import END, MARKERS, vocabulary, walk
 from workers.dialects.base import Opening
 from workers.dialects.toolbox import Toolbox
+from workers.engine.masks import MaskMaker
 from workers.grammar.builder import GrammarError
 from workers.grammar.constraint import ConstraintBroken, OutputConstraint
 from workers.grammar.grammars import Demand, Grammars, demand
@@ -78,8 +79,11 @@ def test_a_token_outside_the_grammar_breaks_only_its_own_generation() -> None:
     with pytest.raises(ConstraintBroken):
         write(made, "No.")
     write(other, '{"name": "x", "ok": true}')
-    rows = np.zeros((2, (VOCABULARY.tokenizer.vocab_size + 31) // 32), np.int32)
-    OutputConstraint.fill_masks([made, other], rows)
+    maker = MaskMaker(VOCABULARY.tokenizer.vocab_size)
+    broken, fine = maker.start([made, other]).result()
+    maker.close()
+    assert isinstance(broken, ConstraintBroken)
+    assert isinstance(fine, np.ndarray)
     with pytest.raises(ConstraintBroken):
         _ = made.finished
     assert other.finished

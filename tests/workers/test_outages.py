@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cli.embedded_redis import EmbeddedRedis
-from shared.redis import keys
+from shared.redis import event_log, keys
 from tests.proxy import Proxy
 from tests.stack import MODEL, Stack, test_settings
 from tests.waiting import until
@@ -344,3 +344,20 @@ async def test_a_front_end_and_a_worker_may_start_before_redis(make: Make, proxy
     proxy.heal()
     await starting
     await served_again(stack)
+
+
+async def test_an_append_that_redis_refuses_ends_the_response(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an outage, and no lost lease either: its job may not just vanish and leave the client waiting."""
+    stack = await make()
+    gate = asyncio.Event()
+    stream, _ = await streaming(stack, "half", gate, " more", asyncio.Event())
+
+    def refused(pipeline: Any, *_: Any) -> None:
+        pipeline.execute_command("LPUSH", "only-a-key")
+
+    monkeypatch.setattr(event_log, "queue_append", refused)
+    gate.set()
+    final = check_stream(await stream)
+    assert final["status"] == "failed"
+    assert final["error"]["code"] == "server_error"
+    assert text_of(final) == "half more"

@@ -140,9 +140,22 @@ async def test_hostile_grammars_change_nothing_for_others(spark: Stack) -> None:
     beside = [await ask(spark, BOTH, tools=[WEATHER]) for _ in range(3)]
     for response in beside:
         assert [item["arguments"] for item in response["output"]] == [item["arguments"] for item in alone["output"]]
-    for status, response in await asyncio.gather(*tasks):
+    for pattern, (status, response) in zip(patterns, await asyncio.gather(*tasks), strict=True):
         assert status in (200, 500), response
         assert status == 500 or response["status"] in ("completed", "incomplete")
+        if status == 200 and response["status"] == "completed":
+            assert re.fullmatch(pattern, json.loads(text_of(response)))
+
+
+@pytest.mark.parametrize("definition", ["start: start", 'start: "x" a\na: b\nb: a'])
+async def test_a_grammar_without_a_way_on_is_never_called_completed(spark: Stack, definition: str) -> None:
+    form = {"type": "grammar", "syntax": "lark", "definition": definition}
+    tool = {"type": "custom", "name": "sum", "format": form}
+    status, response = await spark.post(
+        input="Go", tools=[tool], tool_choice="required", reasoning={"effort": "none"}, max_output_tokens=80
+    )
+    assert (status, response["error"]["code"]) == (500, "server_error")
+    assert "grammar" in response["error"]["message"]
 
 
 async def test_thinking_has_a_budget_where_the_template_knows_no_levels(make_stack: StackFactory) -> None:

@@ -14,6 +14,7 @@ from tests.stack import Stack
 from tests.waiting import until
 from tests.wire import check_stream, reasoning_of, text_of
 from workers.engine.scripted import Script, ScriptedEngine
+from workers.generate import Job
 
 
 async def test_a_job_is_started_by_its_wake_up_not_by_polling(make_stack: StackFactory) -> None:
@@ -172,6 +173,44 @@ async def test_a_draining_worker_takes_no_new_job(make_stack: StackFactory, redi
     await stream
     await stopping
     assert len(first.requests) == 1
+
+
+async def test_a_worker_stops_in_time_although_a_job_that_just_ended_cannot_be_written(
+    make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is being cancelled by its client when its worker stops goes on to write its end: not for ever."""
+    stack = await make_stack(drain_seconds=0.05)
+    stack.engine.play(Script("half", asyncio.Event()))
+    ending, away, begun = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def rounds(job: Job) -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ending.set()
+            await asyncio.Event().wait()  # the second cancellation, which is the worker's, ends this
+        return "stop"
+
+    async def end(*_: object) -> bool:
+        away.set()
+        await asyncio.Event().wait()  # Redis does not answer
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_rounds", rounds)
+        patch.setattr(Job, "_end", end)
+        stream = asyncio.create_task(stack.stream(input="Hi"))
+        await begun.wait()
+        worker = stack.workers.pop()
+        (abort,) = worker._leases._aborts.values()
+        abort(queue.CANCEL)
+        await ending.wait()
+        async with asyncio.timeout(30):
+            await worker.stop()
+        assert away.is_set()
+    await stack.add_worker(lambda *_: twin(stack.engine, Script("from another")))
+    assert text_of((await stream)[-1]["response"]) == "from another"
 
 
 def twin(engine: ScriptedEngine, script: Script) -> ScriptedEngine:

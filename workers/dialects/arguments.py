@@ -15,6 +15,8 @@ ALL_TYPES = frozenset({"string", "number", "integer", "boolean", "null", "object
 MAX_VARIANTS = 16
 ANNOTATIONS = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 
+_PLAIN_NAME = re.compile(r"[\w.$@-]+")
+
 
 class ArgumentsBroken(ValueError):
     """Arguments that are not what the tool can be given."""
@@ -51,6 +53,8 @@ def value_form(schema: Any, root: Mapping[str, Any]) -> ValueForm:
 def string_choices(schema: Any, root: Mapping[str, Any]) -> list[str] | None:
     """The texts that a `ValueForm.TEXT` parameter may have; None where any text will do."""
     schema = resolve(schema, root)
+    if not isinstance(schema, Mapping):
+        return None
     if "const" in schema:
         return [schema["const"]]
     return list(schema["enum"]) if "enum" in schema else None
@@ -94,9 +98,12 @@ def resolve(schema: Any, root: Mapping[str, Any]) -> Any:
 def variants(root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The object schemas, with nothing but properties of their own, that a tool's parameters may follow.
 
-    References and `allOf` at the root are merged; `anyOf` and `oneOf` give a variant each, up to a limit.
+    References and `allOf` at the root are merged; `anyOf` and `oneOf` give a variant each, up to a limit, and so do the
+    values of `enum` and `const`. A variant that nothing can fulfil is left out.
     """
-    return _variants({key: value for key, value in root.items() if key not in ("$defs", "definitions")}, root, 8)
+    found = _variants({key: value for key, value in root.items() if key not in ("$defs", "definitions")}, root, 8)
+    possible = [one for one in found if all(_said_of(one, name) is not False for name in one.get("required") or ())]
+    return possible or found
 
 
 def property_schema(variants: Sequence[Mapping[str, Any]], key: str) -> Any:
@@ -110,8 +117,13 @@ def property_schema(variants: Sequence[Mapping[str, Any]], key: str) -> Any:
 
 
 def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> list[Mapping[str, Any]]:
-    own = {key: value for key, value in schema.items() if key not in ("$ref", "allOf", "anyOf", "oneOf")}
+    whole = ("$ref", "allOf", "anyOf", "oneOf", "const", "enum")
+    own = {key: value for key, value in schema.items() if key not in whole}
     parts: list[list[Mapping[str, Any]]] = []
+    if "const" in schema:
+        parts.append([_only(schema["const"])])
+    if isinstance(schema.get("enum"), list):
+        parts.append([_only(value) for value in schema["enum"] if isinstance(value, Mapping)])
     if depth and "$ref" in schema:
         parts.append([resolve({"$ref": schema["$ref"]}, root)])
     for part in schema.get("allOf") or () if depth else ():
@@ -127,9 +139,38 @@ def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) ->
 
 
 def _merged(one: Mapping[str, Any], two: Mapping[str, Any]) -> Mapping[str, Any]:
-    properties = {**(two.get("properties") or {}), **(one.get("properties") or {})}
+    """What both say: a property follows both, and what one of them does not know it may forbid."""
+    names = dict.fromkeys([*(one.get("properties") or ()), *(two.get("properties") or ())])
+    properties = {name: _both(_said_of(one, name), _said_of(two, name)) for name in names}
     required = list(dict.fromkeys([*(one.get("required") or ()), *(two.get("required") or ())]))
-    return {**two, **one, "properties": properties, "required": required}
+    merged = {**two, **one, "properties": properties, "required": required}
+    others = _both(one.get("additionalProperties", True), two.get("additionalProperties", True))
+    return merged if others is True else {**merged, "additionalProperties": others}
+
+
+def _only(value: Any) -> Mapping[str, Any]:
+    """The object schema of one value."""
+    value = value if isinstance(value, Mapping) else {}
+    properties = {name: {"const": inner} for name, inner in value.items()}
+    return {"properties": properties, "required": list(value), "additionalProperties": False}
+
+
+def _said_of(schema: Mapping[str, Any], name: str) -> Any:
+    """What an object schema says of one property."""
+    properties = schema.get("properties") or {}
+    return properties[name] if name in properties else schema.get("additionalProperties", True)
+
+
+def _both(one: Any, two: Any) -> Any:
+    """One schema for what follows two."""
+    if one is False or two is False:
+        return False
+    for this, that in ((one, two), (two, one)):
+        if this is True or this == {} or this == that:
+            return that
+        if isinstance(this, Mapping) and _free_string(this) and _plain_string(that):
+            return that
+    return {"allOf": [one, two]}
 
 
 def _plain_string(schema: Any) -> bool:
@@ -296,6 +337,12 @@ class NamedArguments:
         self._begun = False
         self._parts: list[str] = []
         self.form = ValueForm.JSON  # of the value that is being read
+
+    @property
+    def odd_keys(self) -> list[str]:
+        """Names of parameters that could be mistaken for the format's own: they are looked for as they are."""
+        names = {name for variant in self._variants for name in variant.get("properties") or ()}
+        return sorted((name for name in names if not _PLAIN_NAME.fullmatch(name)), key=len, reverse=True)
 
     def begin(self, key: str, *, form: ValueForm | None = None) -> None:
         """The next value is `key`'s. `form`: what the format itself says of it."""

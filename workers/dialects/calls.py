@@ -52,6 +52,9 @@ class CallFormat(Protocol):
         """Lark expression for what follows the first trigger: one or more calls, as many as the request allows."""
 
 
+FREE_NAME = "/[A-Za-z_][A-Za-z0-9_]{0,63}/"
+"""A parameter that no schema names."""
+
 INSTRUCTIONS = """\
 # Tools
 
@@ -242,7 +245,7 @@ class XmlParameters:
 
     def _read_parameter(self, calls: Calls, arguments: NamedArguments) -> Steps[bool]:
         source = calls.source
-        key = yield from source.word(self._key_ends())
+        key = yield from read_key(calls, arguments, self._key_ends())
         if key is None:
             return False
         if self.value:
@@ -253,7 +256,7 @@ class XmlParameters:
         if self.pad:
             ends = Markers(self.pad + self.value_end, self.value_end)
             yield from source.next_is(self.pad)
-        arguments.begin(key[0].strip(), form=self._form(key[1]))
+        arguments.begin(key[0], form=self._form(key[1]))
         quoted = arguments.form is ValueForm.JSON and (yield from source.peek()) in ('"', "{", "[")
         if quoted and not (yield from source.json_value(arguments.feed)):  # it may hold markers that end nothing
             return False
@@ -307,7 +310,10 @@ class XmlParameters:
         parameters = []
         for key, schema, required in parameters_of(variant):
             rule = g.rule("parameter", self._parameter_rule(g, tool, key, schema))
-            parameters.append(g.any_number(rule) if key is None else rule if required else g.optional(rule))
+            if key is None:
+                parameters.append(g.counted(rule, *counts_of(variant)))
+            else:
+                parameters.append(rule if required else g.optional(rule))
         return g.sequence(g.text(self._head(tool.name)), *parameters, g.text(self._tail))
 
     def _parameter_rule(self, g: GrammarBuilder, tool: OfferedTool, key: str | None, schema: Any) -> str:
@@ -315,7 +321,7 @@ class XmlParameters:
         form = value_form(schema if key is None else property_schema(variants(root), key), root)
         bare = form is not ValueForm.JSON
         if key is None:
-            name = g.sequence(g.text(self.key), g.terminal("/[A-Za-z_][A-Za-z0-9_]{0,63}/"))
+            name = g.sequence(g.text(self.key), g.terminal(FREE_NAME))
             begin = g.sequence(name, g.text(self._key("", bare).removeprefix(self.key) + self.pad))
         else:
             begin = g.text(self._key(key, bare) + self.pad)
@@ -327,6 +333,30 @@ class XmlParameters:
             chosen = g.either(g.text(choice) for choice in choices)
             return g.sequence(begin, chosen, g.text(self.pad + self.value_end + self.line))
         return g.sequence(begin, g.until(self.value_end), g.text(self.line))
+
+
+def read_key(calls: Calls, arguments: NamedArguments, ends: Markers) -> Steps[tuple[str, str] | None]:
+    """A parameter's name and the marker behind it; a name that holds such a marker itself is known by the schema."""
+    odd = {name + end: (name, end) for name in arguments.odd_keys for end in ends.texts}
+    if odd and (found := (yield from calls.source.next_is(*odd))) is not None:
+        return odd[found]
+    key = yield from calls.source.word(ends)
+    return (key[0].strip(), key[1]) if key else None
+
+
+def counts_of(schema: Mapping[str, Any]) -> tuple[int, int | None]:
+    """How many parameters there are at least, and at most."""
+    return schema.get("minProperties", 0), schema.get("maxProperties")
+
+
+def listed_freely(g: GrammarBuilder, one: str, separator: str, schema: Mapping[str, Any]) -> str:
+    """Parameters of any name with separators between them, as many as the schema wants."""
+    least, most = counts_of(schema)
+    if most == 0:
+        return ""
+    one = g.rule("parameter", one)
+    more = g.counted(g.sequence(g.text(separator), one), max(least - 1, 0), None if most is None else most - 1)
+    return g.sequence(one, more) if least else g.optional(g.sequence(one, more))
 
 
 def parameters_of(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any, bool]]:

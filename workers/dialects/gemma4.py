@@ -22,7 +22,7 @@ from workers.dialects.arguments import (
     value_form,
     variants,
 )
-from workers.dialects.calls import Call, parameters_of
+from workers.dialects.calls import FREE_NAME, Call, listed_freely, parameters_of
 from workers.dialects.marked import MarkedDialect, thinking_switch
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Emit, Markers, Steps
@@ -65,7 +65,10 @@ class Gemma4Calls:
     def _read_argument(self, calls: Calls, arguments: NamedArguments) -> Steps[bool]:
         source = calls.source
         key: list[str] = []
-        if not (yield from _read_key(calls, key.append)):
+        odd = {f"{name}:": name for name in arguments.odd_keys}
+        if odd and (found := (yield from source.next_is(*odd))) is not None:
+            key.append(odd[found])
+        elif not (yield from _read_key(calls, key.append)):
             return False
         yield from source.space()
         if (yield from source.next_is(QUOTE)) is not None:
@@ -98,8 +101,8 @@ class Gemma4Calls:
         free = ""
         for key, schema, required in parameters_of(variant):
             if key is None:
-                one = g.sequence(g.terminal("/[A-Za-z_][A-Za-z0-9_]{0,63}/"), g.text(":"), g.json(schema, root))
-                free = g.optional(g.sequence(one, g.any_number(g.sequence(g.text(","), one))))
+                one = g.sequence(g.terminal(FREE_NAME), g.text(":"), g.json(schema, root))
+                free = listed_freely(g, one, ",", variant)
             elif tool.grammar is not None:
                 custom = g.sequence(g.text(f"{key}:{QUOTE}"), g.custom_input(tool), g.text(QUOTE))
                 parameters.append((custom, required))
@@ -188,7 +191,9 @@ def _value_rule(g: GrammarBuilder, schema: Any, root: Mapping[str, Any], depth: 
         if choices := string_choices(schema, root):
             return g.sequence(g.text(QUOTE), g.either(map(g.text, choices)), g.text(QUOTE))
         return g.sequence(g.text(QUOTE), g.until(QUOTE))
-    keywords = set(schema) - ANNOTATIONS if isinstance(schema, Mapping) else set()
+    if not isinstance(schema, Mapping):
+        return g.json(schema, root)
+    keywords = set(schema) - ANNOTATIONS
     if depth and keywords == {"items"} and schema.get("type") == "array":
         item = g.rule("item", _value_rule(g, schema["items"], root, depth - 1))
         items = g.optional(g.sequence(item, g.any_number(g.sequence(g.text(","), item))))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workers.dialects.arguments import ArgumentsBroken, dump, parse_json, types_of, variants
-from workers.dialects.calls import Call, parameters_of
+from workers.dialects.calls import FREE_NAME, Call, listed_freely, parameters_of, read_key
 from workers.dialects.marked import MarkedDialect
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Markers, Steps
@@ -56,14 +56,14 @@ class PythonCalls:
             if (yield from source.next_is(")")) is not None:
                 calls.end()
                 return True
-            key = yield from source.word(Markers("="))
+            key = yield from read_key(calls, arguments, Markers("="))
             if key is None:
                 return False
             yield from source.space()
             value: list[str] = []
             if not (yield from source.python_value(value.append)):
                 return False
-            arguments.value(key[0].strip(), _literal("".join(value)))
+            arguments.value(key[0], _literal("".join(value)))
             yield from source.space()
             yield from source.next_is(",")
 
@@ -85,7 +85,8 @@ class PythonCalls:
         parameters = []
         for key, schema, required in parameters_of(variant):
             if key is None:
-                continue  # Python has no way to write names that are not names
+                one = g.sequence(g.terminal(FREE_NAME), g.text("="), g.json(schema, root))
+                return g.sequence(g.text(f"{tool.name}("), listed_freely(g, one, ", ", variant), g.text(")"))
             if tool.grammar is not None:
                 value = g.custom_input(tool, quoted=True)
             elif types_of(schema, root) == {"boolean"} and "enum" not in schema and "const" not in schema:

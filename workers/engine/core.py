@@ -31,12 +31,12 @@ class PromptTooLong(EngineError):
 
 
 class ModelLoadError(EngineError):
-    """A model file that cannot be served, with llama.cpp's own reason."""
+    """A model file that cannot be served; `reason` names the file and says what llama.cpp said."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"cannot load {path}: {reason}")
         self.path = path
-        self.reason = reason
+        self.reason = reason if reason.startswith(f"{path.name}: ") else f"{path.name}: {reason}"
 
 
 class PictureRefused(EngineError):

@@ -78,6 +78,10 @@ class GrammarBuilder:
     def any_number(self, expression: str) -> str:
         return f"({expression})*"
 
+    def counted(self, expression: str, least: int, most: int | None) -> str:
+        """So many times at least, and at most where there is a most."""
+        return f"({expression}){{{least},{'' if most is None else most}}}"
+
     def calls(self, one: str, another: str) -> str:
         """As many calls as the request allows, at least one."""
         if self._most_calls == 1:

@@ -98,7 +98,11 @@ class OutputConstraint:
 
     @staticmethod
     def fill_masks(constraints: Sequence[OutputConstraint], rows: NDArray[np.int32]) -> None:
-        """Masks of all constraints at once, by llguidance's threads, without the GIL."""
+        """Masks of all constraints at once, by llguidance's threads, without the GIL.
+
+        Raises ConstraintBroken where a grammar has no way on or has become too costly: llguidance's mask is then that
+        of an end, and the output would seem complete.
+        """
         assert rows.flags["C_CONTIGUOUS"]
         matchers = []
         for index, constraint in enumerate(constraints):
@@ -109,6 +113,8 @@ class OutputConstraint:
         if matchers:
             size = rows.shape[1] * rows.itemsize
             OutputConstraint._executed().unsafe_compute_mask_ptr(matchers, rows.ctypes.data, size, rows.shape[0])
+        for constraint in constraints:
+            constraint._check()
 
     def _check(self) -> None:
         if self._matcher is not None and self._matcher.is_error():

@@ -94,6 +94,35 @@ SHAPES = FunctionTool(
     },
 )
 
+COMMON = FunctionTool(
+    name="common",
+    parameters={
+        "type": "object",
+        "properties": {"kind": {"type": "string"}, "size": {"type": "integer", "minimum": 5}, "any": True},
+        "required": ["kind", "other"],
+        "anyOf": [
+            {"properties": {"kind": {"const": "dot"}, "other": {"type": "boolean"}}},
+            {"properties": {"kind": {"enum": ["line", "arc"]}, "size": {"maximum": 7}}, "required": ["size"]},
+            {"properties": {"kind": False}},
+        ],
+    },
+)
+VALUES = FunctionTool(name="values", parameters={"type": "object", "enum": [{"a": 1}, {"b": "x", "c": [2]}]})
+ODD_NAMES = ("a>b", "a:b", "c,d", "e=f", "", "</parameter>", 'q"', "line\nbreak", "größe", "@type", "$ref", "<|", "{x}")
+ODD = FunctionTool(
+    name="odd",
+    parameters={
+        "type": "object",
+        "properties": {name: {"type": ("string", "integer")[n % 2]} for n, name in enumerate(ODD_NAMES)},
+        "required": list(ODD_NAMES[:6]),
+        "additionalProperties": False,
+    },
+)
+COUNTED = FunctionTool(
+    name="counted",
+    parameters={"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1, "maxProperties": 2},
+)
+
 TOOLSETS = {
     "one tool": Toolbox([WEATHER]),
     "three tools": Toolbox([WEATHER, NOW, ISSUES]),
@@ -101,6 +130,10 @@ TOOLSETS = {
     "free arguments": Toolbox([FREE]),
     "a reference": Toolbox([CHAIN]),
     "a choice of shapes": Toolbox([SHAPES]),
+    "properties said twice": Toolbox([COMMON]),
+    "whole values": Toolbox([VALUES]),
+    "odd names": Toolbox([ODD]),
+    "so many properties": Toolbox([COUNTED]),
     "custom": Toolbox([PATCH, NOW]),
     "custom by regex": Toolbox([SHAPE]),
     "custom by lark": Toolbox([EDIT]),

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from tests.chaos.checks import check_beginning, check_replay, check_whole
-from tests.chaos.kinds import PROCESS_FAULTS
+from tests.chaos.kinds import NETWORK_FAULTS, PROCESS_FAULTS, REDIS_FAULTS
 from tests.chaos.run import Plan, run
 from tests.chaos.story import Story, Violation
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [7, 20])
-async def test_nothing_is_lost_under_faults(tmp_path: Path, seed: int) -> None:
-    plan = Plan(seconds=45, seed=seed, kinds=list(PROCESS_FAULTS), clients=12, every=3, lease=2)
+@pytest.mark.parametrize(
+    ("seed", "kinds"), [(7, PROCESS_FAULTS), (20, PROCESS_FAULTS + REDIS_FAULTS + NETWORK_FAULTS)]
+)
+async def test_nothing_is_lost_under_faults(tmp_path: Path, seed: int, kinds: tuple[str, ...]) -> None:
+    plan = Plan(seconds=45, seed=seed, kinds=list(kinds), clients=12, every=3, lease=2)
     result = await run(plan, tmp_path)
     assert result.violation is None, f"seed {seed}: {result.violation}"
     hit = [story for fault in result.faults for story in fault.hit]

@@ -255,9 +255,9 @@ def _as_sent(output: str | list[InputPart]) -> str | list[InputPart]:
     return output if isinstance(output, str) else as_sent(output)
 
 
-def require_sealer(sealer: Sealer | None, where: str) -> Sealer:
-    """The sealer. Raises ApiError where the operator has set no key."""
+def require_sealer(sealer: Sealer | None, where: str | None) -> Sealer:
+    """The sealer. Raises ApiError where the operator has set no key; `where` is the place that needs it, None: all."""
     if sealer is None:
-        message = f"{where} needs the setting ENCRYPTION_KEY, which this server does not have."
+        message = f"{where or 'This'} needs the setting ENCRYPTION_KEY, which this server does not have."
         raise ApiError(400, message, param=where, code="unsupported_parameter")
     return sealer

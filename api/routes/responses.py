@@ -61,7 +61,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
 async def compact_response(request: web.Request) -> web.Response:
     body = decode_body(_compact, await request.read())
     creation, streams = request.app[CREATION], request.app[STREAMS]
-    sealer = require_sealer(creation.sealer, "compact")
+    sealer = require_sealer(creation.sealer, None)
     draft = await creation.draft(summary_request(body), owner_of(request))
     response = draft.record.response
     async with streams.end_of(response.id) as subscription, _attended(request, response):

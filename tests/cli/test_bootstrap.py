@@ -119,7 +119,7 @@ def test_make_sets_up_once_and_tests_apart_from_running(checkout: Path, tmp_path
     assert calls("test") == ["cli/bootstrap.py test,train", "python -m pytest"]
     assert calls("test", "ARGS=-x") == ["python -m pytest -x"]
     assert calls("check")[0] == "cli/bootstrap.py check"
-    assert calls("check") == ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
+    assert calls("check") == ["ruff check .", "ruff format --check .", "mypy", "lint-imports", "python .ci/audit.py"]
     os.utime(checkout / "pyproject.toml", (2_000_000_000, 2_000_000_000))
     assert calls("run")[0] == "cli/bootstrap.py"
 

@@ -139,7 +139,8 @@ async def _quiet(cluster: Cluster) -> None:
         async for key in redis.scan_iter():
             name = key.decode()
             forever = await redis.ttl(key) == -1 and name not in (keys.WORKERS, keys.MODELS)
-            if forever or name.startswith(("lr:queue:", "arq:in-progress:", "arq:job:", "arq:retry:")):
+            # not `arq:retry:`: a worker that begins a job late, after another has ended it, counts its try for a day
+            if forever or name.startswith(("lr:queue:", "arq:in-progress:", "arq:job:")):
                 left.append(name)
         if not left:
             break

@@ -15,9 +15,7 @@ from tests.chaos.story import Story, Violation
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    ("seed", "kinds"), [(7, PROCESS_FAULTS), (20, PROCESS_FAULTS + REDIS_FAULTS + NETWORK_FAULTS)]
-)
+@pytest.mark.parametrize(("seed", "kinds"), [(7, PROCESS_FAULTS), (20, PROCESS_FAULTS + REDIS_FAULTS + NETWORK_FAULTS)])
 async def test_nothing_is_lost_under_faults(tmp_path: Path, seed: int, kinds: tuple[str, ...]) -> None:
     plan = Plan(seconds=45, seed=seed, kinds=list(kinds), clients=12, every=3, lease=2)
     result = await run(plan, tmp_path)

@@ -18,6 +18,7 @@ from tests.chaos.checks import Answer, answer_of, check_whole
 from tests.chaos.cluster import Cluster, Member
 from tests.chaos.engines import words
 from tests.chaos.story import Event, Story
+from tests.mcp_servers import slow_server
 from tests.waiting import until
 
 KINDS = (
@@ -223,3 +224,34 @@ async def test_nothing_is_left_of_what_lost_workers_ran(tmp_path: Path, http: ai
         left = [key async for key in redis.scan_iter() if key.startswith((b"lr:queue:", b"arq:"))]
         await redis.aclose()
         assert left == []
+
+
+@pytest.mark.parametrize(("tool", "again"), [("look", True), ("change", False)])
+async def test_a_worker_is_killed_while_a_remote_tool_runs(
+    tmp_path: Path, http: aiohttp.ClientSession, tool: str, again: bool
+) -> None:
+    """`look` is read-only and called again; `change` is not, and the model goes on without its answer."""
+    allowed = {"ALLOW_REMOTE_MCP": "1", "MCP_ALLOWED_HOSTS": "127.0.0.1", "ENCRYPTION_KEY": "a key for tests"}
+    async with cluster(tmp_path, webs=1, workers=1, **allowed) as processes, slow_server() as server:
+        body = {
+            "model": recipes.ALL["text-60"]["model"],
+            "input": "Hello",
+            "tools": [{"type": "mcp", "server_label": "slow", "server_url": server.url}],
+            "tool_choice": {"type": "mcp", "server_label": "slow", "name": tool},
+            "temperature": 0,
+            "max_output_tokens": 200,
+        }
+        story = Story("mcp")
+        stream = asyncio.create_task(follow(http, processes.webs[0], story, body))
+        await until(lambda: bool(server.calls), 30)
+        [worker] = processes.workers
+        await worker.kill()
+        worker.start()
+        await until(lambda: len(server.calls) == 1 + again, 30)
+        server.release.set()
+        async with asyncio.timeout(60):
+            await stream
+    assert [name for name, _ in server.calls] == [tool] * (1 + again)
+    call = next(item for item in story.final["output"] if item["type"] == "mcp_call")
+    assert call["status"] == ("completed" if again else "failed")
+    assert (call["output"] == tool) == again

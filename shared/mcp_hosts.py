@@ -18,9 +18,6 @@ from shared.address_guard import (
 )
 from shared.settings import SettingsError
 
-Target = Destination
-"""Where a server is: the parts of its URL, and the addresses that connections have to go to."""
-
 PUBLIC = "public"
 
 _NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
@@ -48,7 +45,7 @@ class McpHosts:
         for entry in entries:
             self._add(entry)
 
-    async def check(self, url: str) -> Target:
+    async def check(self, url: str) -> Destination:
         """Where `url` leads; its name is resolved once, and that is where connections have to go. Raises
         AddressRefused, whose message is for the client and shows neither path nor query."""
         target = await destination_of(url, self._resolve)

@@ -19,9 +19,8 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import ValidationError
 
-from shared.address_guard import AddressRefused
+from shared.address_guard import AddressRefused, Destination
 from shared.mcp_headers import HeaderRefused, request_headers
-from shared.mcp_hosts import Target
 from shared.mcp_server import Server
 from shared.settings import Settings
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure, protocol_failure
@@ -42,7 +41,7 @@ class Connection:
     """Opens at once, in the background; `use` waits for it."""
 
     def __init__(
-        self, server: Server, settings: Settings, find: Callable[[], Awaitable[Target]], kind: Kind | None
+        self, server: Server, settings: Settings, find: Callable[[], Awaitable[Destination]], kind: Kind | None
     ) -> None:
         """`find` says where the server is and raises AddressRefused; `kind` is None where it is not known yet."""
         self.kind = kind
@@ -144,7 +143,7 @@ class Connection:
         assert first is not None
         raise first
 
-    async def _enter(self, stack: AsyncExitStack, kind: Kind, target: Target, headers: dict[str, str]) -> Client:
+    async def _enter(self, stack: AsyncExitStack, kind: Kind, target: Destination, headers: dict[str, str]) -> Client:
         """A client after its handshake. Raises ServerFailed."""
         limit = self._settings.mcp_connect_seconds
         transport = PinnedTransport(

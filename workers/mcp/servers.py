@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from shared.address_guard import AddressRefused
-from shared.mcp_hosts import McpHosts, Target
+from shared.address_guard import AddressRefused, Destination
+from shared.mcp_hosts import McpHosts
 from shared.mcp_server import Server
 from shared.schema.mcp import McpListToolsTool, McpToolExecutionError
 from shared.settings import Settings
@@ -90,7 +90,7 @@ class _Place:
         self.server = server
         self._settings = settings
         self._hosts = hosts
-        self._target: asyncio.Task[Target] | None = None
+        self._target: asyncio.Task[Destination] | None = None
         self._kind: Kind | None = None
         self._connections: list[Connection] = []
         self._closed = False
@@ -130,12 +130,12 @@ class _Place:
             self._connections.append(Connection(self.server, self._settings, self._find, self._kind))
         return self._connections[-1]
 
-    async def _find(self) -> Target:
+    async def _find(self) -> Destination:
         if self._target is None:
             self._target = asyncio.create_task(self._look_up())
         return await asyncio.shield(self._target)
 
-    async def _look_up(self) -> Target:
+    async def _look_up(self) -> Destination:
         try:
             async with asyncio.timeout(self._settings.mcp_connect_seconds):
                 return await self._hosts.check(self.server.url)

@@ -13,7 +13,7 @@ from functools import cache
 import httpx2
 import msgspec
 
-from shared.mcp_hosts import Target
+from shared.address_guard import Destination
 from shared.schema.mcp import HttpError
 from workers.mcp.trace import CURRENT, Trace
 
@@ -24,7 +24,7 @@ _KEPT_OUT = ("content-length", "content-encoding", "transfer-encoding")
 class PinnedTransport(httpx2.AsyncBaseTransport):
     """Reaches one server. Requests to another origin are not sent, whoever asks for them."""
 
-    def __init__(self, target: Target, trace: Trace, *, seconds: float, max_body: int, old: bool) -> None:
+    def __init__(self, target: Destination, trace: Trace, *, seconds: float, max_body: int, old: bool) -> None:
         """`seconds`: for connecting, and for the answer to a notification. `max_body`: of one answer. `old`: whether
         answers come on another request's stream, as HTTP+SSE of 2024 has it."""
         self._target = target

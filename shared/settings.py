@@ -36,7 +36,7 @@ class Settings:
     context_length: int = 0  # tokens one sequence may hold; 0: the model's own, at most 32768
     kv_tokens: int = 0  # cells of the KV cache all sequences share; 0: chosen from context and slots
     slots: int = 32  # sequences decoded at once by one model
-    threads: int = 0  # 0: one per core, but one for a tiny model
+    threads: int = 0  # 0: one per core; a tiny model uses one where a batch is small
     cores: int = 0  # what a worker may use where `threads` is 0; 0: all (`up` divides them among its workers)
     gpu_layers: int = -1  # -1: all, where llama.cpp was built with a GPU backend
     batch_tokens: int = 2048  # tokens of one llama_decode call at most

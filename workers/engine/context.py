@@ -18,6 +18,7 @@ from workers.engine.model import Model
 SEQUENCE_CELLS = 1024  # of the KV cache by default, per slot
 KV_BYTES = 2 << 30  # the KV cache takes no more by default, unless one context needs it
 SINGLE_THREAD_PARAMETERS = 30_000_000
+MANY_TOKENS = 256  # in one batch: enough work between the threads' meetings for all cores, whatever the model's size
 STATEFUL_DONORS = 8  # of models whose memory is a state: each sequence costs memory of its own
 
 
@@ -95,7 +96,10 @@ class Context:
         parameters.n_ubatch = min(settings.micro_batch_tokens, settings.batch_tokens)
         parameters.n_seq_max = self.sequences
         parameters.n_outputs_max = self.sequences
-        self.threads = settings.threads or _default_threads(model, settings)
+        cores = settings.threads or settings.cores or usable_cores()
+        self.threads = settings.threads or _default_threads(model, cores)  # for a batch of few tokens
+        self._many_threads = cores
+        self._current_threads = self.threads
         parameters.n_threads = parameters.n_threads_batch = self.threads
         parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True
@@ -117,11 +121,17 @@ class Context:
 
     def decode(self) -> bool:
         """Runs the batch. False, with nothing changed, when the memory has no place for it. Raises DecodeFailed."""
+        self._use(self._many_threads if self.batch.size >= MANY_TOKENS else self.threads)
         self.batch.raw.n_tokens = self.batch.size
         code = llama.llama_decode(self._handle, self.batch.raw)
         if code not in (0, 1):
             raise DecodeFailed(f"llama_decode returned {code}")
         return bool(code == 0)
+
+    def _use(self, threads: int) -> None:
+        if threads != self._current_threads:
+            llama.llama_set_n_threads(self._handle, threads, threads)
+            self._current_threads = threads
 
     def decode_image(
         self, sequence: int, position: int, rows: NDArray[np.float32], positions: NDArray[np.int32] | None, whole: bool
@@ -186,11 +196,12 @@ class Context:
         llama.llama_free(self._handle)
 
 
-def _default_threads(model: Model, settings: Settings) -> int:
-    """The cores this worker may use, but one for a tiny model: its threads would meet at a barrier every few
+def _default_threads(model: Model, cores: int) -> int:
+    """All cores this worker may use, but one for a tiny model: its threads would meet at a barrier every few
     microseconds, and where another process has one of the cores, each meeting waits for that (measured: fifty times
-    slower)."""
-    return 1 if model.info.parameters < SINGLE_THREAD_PARAMETERS else settings.cores or usable_cores()
+    slower). From MANY_TOKENS on there is enough work between two meetings (measured with two threads: half the time,
+    and about the same time where another process has a core)."""
+    return 1 if model.info.parameters < SINGLE_THREAD_PARAMETERS else cores
 
 
 def _default_cells(model: Model, slots: int) -> int:

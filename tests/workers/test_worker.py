@@ -32,6 +32,21 @@ async def test_polling_is_the_safety_net(make_stack: StackFactory, redis: Redis)
     assert (await task)[0] == 200
 
 
+async def test_a_response_of_a_front_end_without_lanes_is_served(make_stack: StackFactory, redis: Redis) -> None:
+    """A rolling deploy: the front end is of a version before lanes and deadlines, the worker is new."""
+    stack = await make_stack(no_worker="queue")
+    await stack.workers.pop().stop()
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    async with asyncio.timeout(10):
+        while not (found := await redis.keys(keys.response("*"))):
+            await asyncio.sleep(0.005)
+    await redis.hdel(found[0], "lane")
+    await redis.delete(*await redis.keys("lr:lane:*"), *await redis.keys("lr:owners:*"), keys.DEADLINES)
+    await stack.add_worker(lambda *_: ScriptedEngine(Script("served")))
+    assert text_of(check_stream(await stream)) == "served"
+    assert await redis.keys("lr:queue:*") == []
+
+
 async def test_jobs_beyond_the_slots_wait_and_all_end(make_stack: StackFactory) -> None:
     stack = await make_stack(slots=2, poll_seconds=3600.0)
     gate = asyncio.Event()

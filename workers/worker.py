@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from shared.redis import queue
 from shared.redis.outage import outage
-from workers.generate import LeaseLost, NotHere
+from workers.generate import LeaseLost, NotHere, Stuck
 from workers.lease import Leases
 from workers.pace import Pace
 
@@ -65,6 +65,7 @@ class QueueWorker(Worker):
         self._leases = leases
         self._woken = asyncio.Event()
         self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
+        self._stuck: set[str] = set()  # jobs that are left to their lease
         self.pace = Pace()
         self.paused = False  # the model cannot be loaded here, and another worker has it
 
@@ -185,6 +186,9 @@ class QueueWorker(Worker):
     async def _release(self, job_id: str, *, done: bool) -> None:
         token = _token.get()
         await self._leases.give_up(job_id, token)
+        if job_id in self._stuck:
+            self._stuck.discard(job_id)
+            return
         try:
             await queue.release(self._redis, self.model, job_id, token, done=done)
         except RedisError as error:  # the lease lapses by itself; a response that has ended took its job with it
@@ -200,6 +204,9 @@ class QueueWorker(Worker):
                 done = True
             except LeaseLost:
                 log.warning("lease_lost", job_id=job_id)
+            except Stuck:
+                log.error("job_left_to_its_lease", job_id=job_id, job_try=ctx["job_try"])
+                self._stuck.add(job_id)
             except NotHere:
                 log.warning("job_given_back", job_id=job_id)
                 raise Retry from None

@@ -281,6 +281,13 @@ async def forget(redis: Redis, response_id: str) -> None:
     await redis.delete(keys.response(response_id), keys.events(response_id))
 
 
+async def discard(redis: Redis, response_id: str, token: str) -> bool:
+    """Removes a running response that cannot be read or ended; False when another worker has it."""
+    names = [keys.lease(response_id), keys.response(response_id), keys.events(response_id)]
+    discarded: int = await scripts.DISCARD.call(redis, names, [token])
+    return discarded == 1
+
+
 async def start(redis: Redis, response: Response, token: str) -> None:
     """Tells polling clients that a queued response runs now."""
     await scripts.START.call(redis, [keys.lease(response.id), keys.response(response.id)], [token, _encode(response)])

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from tests.chaos.checks import check_beginning, check_replay, check_whole
-from tests.chaos.kinds import NETWORK_FAULTS, PROCESS_FAULTS, REDIS_FAULTS
+from tests.chaos.kinds import NETWORK_FAULTS, PROCESS_FAULTS, REDIS_FAULTS, TOOL_FAULTS
 from tests.chaos.run import Plan, run
 from tests.chaos.story import Story, Violation
 
 
+EVERY_FAULT = (*PROCESS_FAULTS, *REDIS_FAULTS, *NETWORK_FAULTS, *TOOL_FAULTS)
+
+
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("seed", "kinds"), [(7, PROCESS_FAULTS), (20, PROCESS_FAULTS + REDIS_FAULTS + NETWORK_FAULTS)])
+@pytest.mark.parametrize(("seed", "kinds"), [(7, PROCESS_FAULTS), (20, EVERY_FAULT)])
 async def test_nothing_is_lost_under_faults(tmp_path: Path, seed: int, kinds: tuple[str, ...]) -> None:
     plan = Plan(seconds=45, seed=seed, kinds=list(kinds), clients=12, every=3, lease=2)
     result = await run(plan, tmp_path)
@@ -24,6 +27,8 @@ async def test_nothing_is_lost_under_faults(tmp_path: Path, seed: int, kinds: tu
     assert len({fault.kind for fault in result.faults}) >= 3
     assert len(hit) >= 10
     assert result.tally.responses >= 50
+    assert result.tools is not None
+    assert result.tools.outcomes["completed"] >= 10
 
 
 def event(number: int, kind: str = "response.output_text.delta", **fields: Any) -> bytes:

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import cast
 
 import structlog
@@ -95,6 +96,7 @@ class WorkerProcess:
             sealer,
             _connect(settings, sealer),
         )
+        self._room = asyncio.Event()  # a worker has room again
         self._leases.on_room = self._look_for_jobs
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
@@ -167,6 +169,7 @@ class WorkerProcess:
             slots=settings.slots,
             poll_seconds=settings.poll_seconds,
             job_timeout_seconds=settings.job_timeout_seconds,
+            on_room=self._room.set,
         )
 
     def _look_for_jobs(self) -> None:
@@ -226,9 +229,12 @@ class WorkerProcess:
     async def _listen(self) -> None:
         """Waits for wake-ups of all queues at once: each element wakes one worker, and polling is the safety net."""
         while True:
+            self._room.clear()
             names = [keys.wake(model) for model, worker in self._workers.items() if worker.has_room]
             if not names:
-                await asyncio.sleep(self._settings.poll_seconds)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.poll_seconds):
+                        await self._room.wait()
                 continue
             try:
                 if popped := await queue.pop(self._redis, names):

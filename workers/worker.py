@@ -45,7 +45,9 @@ class QueueWorker(Worker):
         slots: int,
         poll_seconds: float,
         job_timeout_seconds: float,
+        on_room: Callable[[], None],
     ) -> None:
+        """`on_room` is called when it has looked for jobs and has room for more."""
         super().__init__(
             [func(self._adapt(name, function), name=name) for name, function in functions.items()],  # type: ignore[arg-type]
             queue_name="lr:arq",  # arq's own bookkeeping; jobs come from `shared.redis.queue`
@@ -62,6 +64,7 @@ class QueueWorker(Worker):
         )
         self.model = model
         self._redis = redis
+        self._on_room = on_room
         self._leases = leases
         self._woken = asyncio.Event()
         self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
@@ -147,6 +150,8 @@ class QueueWorker(Worker):
             self._reap()
             if self.has_room:
                 await self._claim()
+            if self.has_room:
+                self._on_room()
 
     async def _claim(self) -> None:
         token = self._leases.new_token()

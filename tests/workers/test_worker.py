@@ -58,6 +58,20 @@ async def test_jobs_beyond_the_slots_wait_and_all_end(make_stack: StackFactory) 
     assert sorted(text_of(response) for _, response in answers) == [str(number) for number in range(7)]
 
 
+async def test_a_worker_that_was_full_is_woken_again(make_stack: StackFactory) -> None:
+    stack = await make_stack(slots=1, poll_seconds=3600.0)
+    gate = asyncio.Event()
+    stack.engine.play(Script("busy", gate))
+    busy = asyncio.create_task(stack.post(input="Hi"))
+    await until(lambda: stack.engine.stats.running == 1)
+    waiting = asyncio.create_task(stack.post(input="Hi"))
+    await asyncio.sleep(0.05)  # its wake-up has been heard, by a worker that is full
+    gate.set()
+    assert (await busy)[0] == (await waiting)[0] == 200
+    async with asyncio.timeout(10):
+        assert (await stack.post(input="Hi"))[0] == 200
+
+
 async def test_two_workers_share_the_jobs(make_stack: StackFactory) -> None:
     gate = asyncio.Event()
     stack = await make_stack(workers=2, slots=4, loader=lambda *_: ScriptedEngine(Script(gate, "ok")))

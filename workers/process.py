@@ -129,6 +129,7 @@ class WorkerProcess:
     async def stop(self) -> None:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
         log.info("worker_draining", worker=self.id, running=self.running)
+        drained = time.monotonic() + self._settings.drain_seconds
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
                 await registry.retire(self._redis, self.id)
@@ -137,8 +138,8 @@ class WorkerProcess:
         if self._listener:  # first of all, so that it takes no wake-up from another process
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
-        drain = self._settings.drain_seconds
-        await asyncio.gather(*(worker.drain(drain) for worker in self._workers.values()))
+        left = max(drained - time.monotonic(), 0)
+        await asyncio.gather(*(worker.drain(left) for worker in self._workers.values()))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -116,13 +116,15 @@ class QueueWorker(Worker):
     async def drain(self, seconds: float) -> None:
         """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue.
 
-        What cannot be given back soon, because Redis is away, is left to its lease.
+        What cannot be given back soon, because Redis is away, is left to its lease. A claim that is waited for, because
+        nobody else can have the jobs it brings, takes its time from the same `seconds`.
         """
+        began = time.monotonic()
         self.allow_pick_jobs = False
-        with suppress(asyncio.TimeoutError):  # a claim on its way brings jobs that nobody else can have
+        with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._polling.acquire(), CLAIM_SECONDS)
         if self.tasks:
-            await asyncio.wait(list(self.tasks.values()), timeout=seconds)
+            await asyncio.wait(list(self.tasks.values()), timeout=max(began + seconds - time.monotonic(), 0))
         await self._hand_over()
         self._reap()
         if self.tasks:

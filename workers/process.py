@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -40,6 +41,8 @@ from workers.worker import QueueWorker
 
 log = structlog.get_logger()
 
+STOP_SECONDS = 4.0  # what a process that stops may take behind its DRAIN_SECONDS
+THREAD_SECONDS = 1.0  # then, for a model that is being loaded or a long step of llama.cpp: nobody waits for them
 RETIRE_SECONDS = 0.5  # with Redis away: a process that stops has little time
 
 
@@ -53,7 +56,7 @@ def run(settings: Settings) -> None:
 
 
 async def serve(settings: Settings, models: list[Served], loader: Loader) -> None:
-    """Serves `models` until SIGTERM, SIGINT or cancellation."""
+    """Serves `models` until SIGTERM, SIGINT or cancellation. The process ends soon after, whatever its threads do."""
     process = WorkerProcess(settings, models, loader)
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -65,10 +68,21 @@ async def serve(settings: Settings, models: list[Served], loader: Loader) -> Non
             await starting
             await stopping
     finally:
+        last = _end_process_in(settings.drain_seconds + STOP_SECONDS)
         for task in (starting, stopping):
             task.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
         await process.stop()
+        last.cancel()
+        _end_process_in(THREAD_SECONDS)
+
+
+def _end_process_in(seconds: float) -> threading.Timer:
+    """The interpreter waits for all threads before it ends, and no call of llama.cpp can be interrupted."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class WorkerProcess:

@@ -1,4 +1,4 @@
-"""Cancelling or deleting a response that somebody does not want any more: queued, running, or left behind by a lost worker."""
+"""Cancelling or deleting a response: one that waits, one that runs, one that a lost worker has left behind."""
 
 from __future__ import annotations
 

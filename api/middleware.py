@@ -22,7 +22,7 @@ RESPONSE_ID = web.RequestKey("RESPONSE_ID", str)
 """The response a request has made, for the log: workers' lines name it, and know no requests."""
 
 DELIVERED = web.RequestKey("DELIVERED", bool)
-"""Set when all of a streamed answer has been sent: a client that then leaves without waiting for more has left nothing."""
+"""Set when all of a streamed answer has been sent: a client that leaves then, without waiting for more, was served."""
 
 PROBES = frozenset({"/healthz", "/readyz"})  # asked for all the time
 CLIENT_LEFT = 499  # as nginx logs it

@@ -62,7 +62,6 @@ SCRIPTED_TEXT = {f"scripted-{count}": _ask(SCRIPTED, f"Say {count} words") for c
 ALL: dict[str, Body] = {**TEXT, **REASONING, **TOOLS, **SCHEMA, **SCRIPTED_TEXT}
 
 
-
 def remote(url: str) -> dict[str, Body]:
     """An MCP loop: a read-only call alone, and one with a call that may not be made twice, then another of those."""
     return {

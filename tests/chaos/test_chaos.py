@@ -15,7 +15,6 @@ from tests.chaos.run import Plan, run
 from tests.chaos.story import Story, Violation
 from tests.chaos.tools import Tools
 
-
 EVERY_FAULT = (*PROCESS_FAULTS, *REDIS_FAULTS, *NETWORK_FAULTS, *TOOL_FAULTS)
 
 

@@ -129,18 +129,18 @@ async def test_a_client_that_drops_its_connection_frees_the_slot(tmp_path: Path)
 @pytest.mark.parametrize("stuck", ["loading", "closing"])
 async def test_a_worker_ends_in_time_whatever_its_threads_do(tmp_path: Path, stuck: str) -> None:
     """A large model is being loaded, or llama.cpp is in the middle of a long step: nothing interrupts them."""
-    with EmbeddedRedis(tmp_path / "redis", port=0) as redis, (tmp_path / "worker.log").open("ab") as log:
+    with EmbeddedRedis(tmp_path / "redis", port=0) as redis:
         environ = {"REDIS_URL": redis.url, "MODELS": f"{MODEL}@q8_0", "DRAIN_SECONDS": "0.1", "LOG_FORMAT": "json"}
         worker = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.e2e.stuck_worker", stuck),
-            stdout=log,
-            stderr=log,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **environ},
         )
+        assert worker.stdout is not None
         try:
             async with asyncio.timeout(60):
-                while ("model_loading" if stuck == "loading" else "worker_ready") not in Path(log.name).read_text():
-                    await asyncio.sleep(0.02)
+                await worker.stdout.readuntil(b"model_loading" if stuck == "loading" else b"worker_ready")
             worker.terminate()
             async with asyncio.timeout(25):
                 assert await worker.wait() == 0

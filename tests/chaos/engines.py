@@ -55,7 +55,7 @@ def calls(prompt: str, which: str, key: str) -> str:
             return f"{call('look', 0)}\n{call('change', 1)}"
         case 2:
             return call("change", 2)
-    return words(5)
+    return words(2)
 
 
 def scripted() -> ScriptedEngine:

@@ -22,7 +22,7 @@ from tests.mcp_servers import Running, serve
 from tests.proxy import Proxy
 
 LABEL = "bench"
-SECONDS = 0.8  # how long a tool runs, so that faults meet it
+SECONDS = 0.6  # how long a tool runs, so that faults meet it
 SETTINGS = {"ALLOW_REMOTE_MCP": "1", "MCP_ALLOWED_HOSTS": "127.0.0.1", "ENCRYPTION_KEY": "a key for chaos"}
 
 _KEY = re.compile(r"~[0-9a-f]*")  # perhaps cut off
@@ -33,7 +33,7 @@ FaultsSince = Callable[[float, Collection[str]], int]
 
 def new_key() -> str:
     """What tells the calls of one response from all others."""
-    return f"~{secrets.token_hex(6)}"
+    return f"~{secrets.token_hex(5)}"
 
 
 def with_key(text: str, key: str) -> str:

@@ -124,7 +124,8 @@ async def tools_server() -> AsyncIterator[Tools]:
         return await tools.run("change", key)
 
     running = Running("")
-    async with serve(server, running), Proxy(running.port) as proxy:
+    # a connection that the server closes while the proxy holds back a request on it would be a broken one
+    async with serve(server, running, keep_alive=600), Proxy(running.port) as proxy:
         tools.proxy = proxy
         tools.url = f"http://127.0.0.1:{proxy.port}/mcp"
         yield tools

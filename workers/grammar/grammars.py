@@ -76,11 +76,13 @@ def eligible(tools: Toolbox, choice: ToolChoice) -> Toolbox:
 
 
 def _chosen(tools: Toolbox, choice: Mapping[str, Any]) -> list[OfferedTool]:
-    """The tools that a choice names, by the client's name or the flat one; or a server's, or all of a server's."""
-    label, name = choice.get("server_label"), choice.get("name")
+    """The tools of its type that a choice names, by the client's name or the flat one; or a server's, or all of a
+    server's."""
+    label, name, custom = choice.get("server_label"), choice.get("name"), choice.get("type") == "custom"
     if choice.get("type") == "mcp":
         return [tool for tool in tools if tool.server == label and name in (None, tool.tool.name)]
-    return [tool for tool in tools if tool.server is None and name in (tool.name, tool.tool.name)]
+    own = (tool for tool in tools if tool.server is None and tool.custom == custom)
+    return [tool for tool in own if name in (tool.name, tool.tool.name)]
 
 
 class Grammars:

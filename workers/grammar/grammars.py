@@ -16,7 +16,7 @@ from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, McpC
 from workers.dialects.base import Dialect, Opening
 from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.grammar.builder import GrammarBuilder, GrammarError
-from workers.grammar.constraint import OutputConstraint, ThinkingBudget
+from workers.grammar.constraint import OutputConstraint, ThinkingBudget, Tokens
 from workers.grammar.vocabulary import Vocabulary
 
 CACHED = 64
@@ -141,9 +141,9 @@ class Grammars:
             matcher = self.matcher(self.grammar(dialect, demand, opening, may_reason=may_reason))
         budget = None
         if thinking_tokens is not None:
-            closing = self.vocabulary.tokenize(dialect.reasoning_end)
-            piece = self._piece
-            budget = ThinkingBudget(dialect.parser(prompt), piece, thinking_tokens, closing)
+            tokens = Tokens(self._piece, self.vocabulary.tokenize)
+            closing = (dialect.early_words if thinking_tokens else "") + dialect.reasoning_end
+            budget = ThinkingBudget(dialect.parser(prompt), tokens, thinking_tokens, closing)
         return OutputConstraint(matcher, budget) if matcher or budget else None
 
     def _piece(self, token: int) -> bytes:

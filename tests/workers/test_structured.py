@@ -15,7 +15,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from redis.asyncio import Redis
 
+from shared.redis import event_log
 from shared.settings import REPOSITORY_MODELS
 from tests.conftest import StackFactory
 from tests.stack import Stack
@@ -158,17 +160,28 @@ async def test_a_grammar_without_a_way_on_is_never_called_completed(spark: Stack
     assert "grammar" in response["error"]["message"]
 
 
-async def test_thinking_has_a_budget_where_the_template_knows_no_levels(make_stack: StackFactory) -> None:
+async def test_thinking_has_a_budget_where_the_template_knows_no_levels(make_stack: StackFactory, redis: Redis) -> None:
     template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
     stack = await make_stack(loader=loader(template), thinking_tokens_low=6, thinking_tokens_high=24)
     question = "Provide a prime number less than 50"
-    closing = len(stack.engines[0].tokenize(detect(template).reasoning_end))
+    engine, dialect = stack.engines[0], detect(template)
+    closing = len(engine.tokenize(dialect.early_words + dialect.reasoning_end))
     thought = {}
-    for effort in ("none", "low", "high"):
-        response = await ask(stack, question, reasoning={"effort": effort}, max_output_tokens=300)
-        thought[effort] = response["usage"]["output_tokens_details"]["reasoning_tokens"]
-        assert response["output"][-1]["type"] == "message"
+    for effort, included in [("none", []), ("low", ["message.output_text.logprobs"]), ("low", []), ("high", [])]:
+        response = await ask(
+            stack, question, reasoning={"effort": effort}, max_output_tokens=300, include=included, background=True
+        )
+        await stack.resume(response["id"])
+        _, response = await stack.get(f"/v1/responses/{response['id']}")
         assert response["status"] == "completed"
+        assert response["output"][-1]["type"] == "message"
+        thought[effort] = response["usage"]["output_tokens_details"]["reasoning_tokens"]
+        log = await event_log.read_all(redis, response["id"])
+        tokens = [token for entry in log if entry.progress for token in entry.progress.tokens]
+        written = [engine.piece(token).decode(errors="replace") for token in tokens]
+        marker = next((place for place in range(len(written)) if "</think>" in "".join(written[: place + 1])), -1)
+        assert thought[effort] == marker + 1, written
+        assert "</think>" not in str(response["output"])
     assert thought["none"] == 0
     assert 0 < thought["low"] <= 6 + closing
     assert 0 < thought["high"] <= 24 + 24 // 8 + closing

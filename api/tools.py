@@ -27,6 +27,7 @@ from shared.schema.tools import (
     Tool,
     ToolChoice,
 )
+from shared.trial import Trials
 
 log = structlog.get_logger()
 
@@ -101,12 +102,13 @@ def read_tools(request: CreateResponse, remote: RemoteServers, *, refuse_hosted:
             tools.append(read)
     _check_servers(servers)
     seen: set[tuple[str | None, str]] = set()
+    trials = Trials()
     for where, namespace, tool in _callable(tools):
         if (namespace, tool.name) in seen:
             message = f"{where}: there is another tool called '{tool.name}'."
             raise ApiError(400, message, param=f"{where}.name", code="invalid_value")
         seen.add((namespace, tool.name))
-        _check(tool, where)
+        _check(tool, where, trials)
     return Offered(tools, servers)
 
 
@@ -199,13 +201,13 @@ def _check_servers(servers: dict[str, Server]) -> None:
         labels.add(server.label)
 
 
-def _check(tool: FunctionTool | CustomTool, where: str) -> None:
+def _check(tool: FunctionTool | CustomTool, where: str, trials: Trials) -> None:
     try:
         if isinstance(tool, CustomTool):
             if isinstance(tool.format, GrammarFormat):
-                check_grammar(tool.format.definition, tool.format.syntax)
+                check_grammar(tool.format.definition, tool.format.syntax, trials)
         elif tool.parameters:
-            check_parameters(tool.parameters, strict=tool.strict is not False)
+            check_parameters(tool.parameters, strict=tool.strict is not False, trials=trials)
     except Unsupported as error:
         place = f"{where}.format.definition" if isinstance(tool, CustomTool) else f"{where}.parameters"
         place += f".{error.path}" if error.path else ""

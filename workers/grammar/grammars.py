@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 from llguidance import LLMatcher
 
-from shared.grammar import LIMITS, loosened
+from shared.grammar import loosened
 from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, McpChoice, ToolChoice
+from shared.trial import LIMITS
 from workers.dialects.base import Dialect, Opening
 from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.grammar.builder import GrammarBuilder, GrammarError

@@ -42,9 +42,14 @@ def tried_apart(grammar: str) -> str | None:
     """Why a grammar cannot be used; None where it can. Takes a process, 0.1 s, at worst some seconds."""
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "shared.schema_program"], input=grammar, capture_output=True, text=True,
-            timeout=WALL_SECONDS, check=True, env={key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ},
-        )  # fmt: skip
+            [sys.executable, "-m", "shared.schema_program"],
+            input=grammar,
+            capture_output=True,
+            text=True,
+            timeout=WALL_SECONDS,
+            check=True,
+            env={key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ},
+        )
         problem: str | None = json.loads(ended.stdout)
     except (subprocess.SubprocessError, ValueError):
         return TOO_MUCH

@@ -67,19 +67,38 @@ def test_schemas_that_can_be_kept_are_taken(schema: dict[str, Any]) -> None:
         ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "$defs.a", "itself"),
         ({**OBJECT, "properties": {"n": {"$ref": "#"}}, "required": ["n"]}, "properties.n", "itself"),
         ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "items", "requires itself"),
-        ({**OBJECT, "properties": {"a": {"type": "string", "pattern": "(a{1000}){1000}"}}}, "properties.a.pattern",
-         "1000000 characters"),
+        (
+            {**OBJECT, "properties": {"a": {"type": "string", "pattern": "(a{1000}){1000}"}}},
+            "properties.a.pattern",
+            "1000000 characters",
+        ),
         ({"items": {"type": "string", "pattern": "^x{9}([ab]{999}){999}$"}}, "items.pattern", "repetitions"),
         ({"type": "string", "pattern": f"^{'a?' * 3000}{'a' * 3000}$"}, "pattern", "too large to be followed"),
-        ({**OBJECT, "required": ["b"], "properties": {"b": {"enum": [{"a": n} for n in range(4000)]}}},
-         "properties.b.enum", "too large to be followed"),
+        (
+            {**OBJECT, "required": ["b"], "properties": {"b": {"enum": [{"a": n} for n in range(4000)]}}},
+            "properties.b.enum",
+            "too large to be followed",
+        ),
         ({**OBJECT, "patternProperties": {"^(a{1000}){1000}$": {}}}, "patternProperties", "repetitions"),
-        ({**OBJECT, "properties": {"n": {"type": "integer", "multipleOf": 999983}}}, "properties.n.multipleOf",
-         "20000"),
+        (
+            {**OBJECT, "properties": {"n": {"type": "integer", "multipleOf": 999983}}},
+            "properties.n.multipleOf",
+            "20000",
+        ),
         ({"allOf": [{"type": "integer", "multipleOf": n} for n in (7, 11, 13, 17, 19)]}, "", "multipleOf"),
         ({"type": "array", "items": {"const": "x"}, "minItems": 10**9}, "minItems", "too large"),
-        ({"$defs": {f"d{n}": {"type": "array", "items": {"$ref": f"#/$defs/d{n + 1}"}, "minItems": 2, "maxItems": 2}
-                    for n in range(40)} | {"d40": {"const": 1}}, "$ref": "#/$defs/d0"}, "$defs.d0.items", "too large"),
+        (
+            {
+                "$defs": {
+                    f"d{n}": {"type": "array", "items": {"$ref": f"#/$defs/d{n + 1}"}, "minItems": 2, "maxItems": 2}
+                    for n in range(40)
+                }
+                | {"d40": {"const": 1}},
+                "$ref": "#/$defs/d0",
+            },
+            "$defs.d0.items",
+            "too large",
+        ),
     ],
 )
 def test_a_keyword_that_cannot_be_kept_is_named_with_its_place(schema: Any, path: str, word: str) -> None:
@@ -214,10 +233,12 @@ def test_a_hostile_schema_is_decided_soon(schema: dict[str, Any]) -> None:
 
 
 def decided(schema: dict[str, Any]) -> None:
+    """Raises ValueError where what is said about it is too long to be read."""
     try:
         check_schema(schema)
     except Unsupported as refused:
-        assert len(str(refused)) < 500
+        if len(str(refused)) > 500:
+            raise ValueError from None
 
 
 def in_bounds(work: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""Every template whose models may think, and what they then write: each part with whether it belongs to the thinking."""
+"""Every template whose models may think, and what they then write."""
 
 from __future__ import annotations
 
@@ -93,4 +93,3 @@ def thinkers() -> Iterator[Thinker]:
 THINKERS = list(thinkers())
 OTHERS = sorted({path.stem for path in TEMPLATES.glob("*.jinja")} - {thinker.name for thinker in THINKERS})
 """Templates whose models never think."""
-

@@ -380,9 +380,7 @@ async def test_a_token_can_be_replaced(engine: LlamaEngine, top_logprobs: int | 
             return [7, 8, 9] if self.accepted == [5] else []
 
     constraint = Replacing([5, 7, 8, 9, 11], [5, 6, 6, 6, 11])
-    result = await run(
-        engine, chat("Hello"), Sampling(temperature=0, top_logprobs=top_logprobs), constraint=constraint
-    )
+    result = await run(engine, chat("Hello"), Sampling(temperature=0, top_logprobs=top_logprobs), constraint=constraint)
     assert result.tokens == constraint.accepted == [5, 7, 8, 9, 11]
     if top_logprobs is not None:
         logprobs = [one for chunk in result.chunks for one in chunk.logprobs or ()]

@@ -1,4 +1,4 @@
-"""What is short to write and huge to follow: repeated repetitions in regular expressions, multiples of large numbers."""
+"""What is short to write and huge to follow: repeated repetitions in regexes, multiples of large numbers."""
 
 from __future__ import annotations
 

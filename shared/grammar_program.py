@@ -1,4 +1,4 @@
-"""Tries one JSON schema's grammar, in a process of its own: llguidance may take for ever over one, or all of the stack.
+"""Tries one grammar in a process of its own: llguidance may take for ever over one, or all of the stack.
 
 It reads a grammar from standard input and prints why it cannot be used as JSON, null where it can. The kernel ends it
 when it takes too much.

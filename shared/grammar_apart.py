@@ -1,4 +1,4 @@
-"""JSON schemas that are better tried in a process of their own (`shared.schema_program`), and that process."""
+"""Schemas and grammars that are better tried in a process of their own (`shared.grammar_program`), and that process."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from shared.schema_program import CPU_SECONDS
+from shared.grammar_program import CPU_SECONDS
 
 MAX_LEVELS = 600  # of references one inside another; some thousands end a process, as llguidance recurses
+MAX_RULES = 600  # of a Lark grammar, which may lead from one to the next
 MAX_MERGED = 6  # patterns that may have to hold for the same text; each one more doubles llguidance's work
 WALL_SECONDS = 5 * CPU_SECONDS  # on a busy machine
-TOO_MUCH = "it is too large to be followed: its references are too deep, or too many patterns hold for one text"
+TOO_MUCH = "it is too large to be followed: references or rules are too deep, or too many patterns hold for one text"
 
 
 def is_risky(schema: Mapping[str, Any]) -> bool:
@@ -37,12 +39,18 @@ def is_risky(schema: Mapping[str, Any]) -> bool:
     return len(references) * deepest > MAX_LEVELS or (merges and len(patterns) > MAX_MERGED)
 
 
+def is_risky_lark(words: Iterable[str]) -> bool:
+    """The same for a Lark grammar, by its words."""
+    counts = Counter(words)
+    return counts[":"] > MAX_RULES or counts["&"] + counts["~"] > MAX_MERGED
+
+
 @lru_cache(maxsize=64)
 def tried_apart(grammar: str) -> str | None:
     """Why a grammar cannot be used; None where it can. Takes a process, 0.1 s, at worst some seconds."""
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "shared.schema_program"],
+            [sys.executable, "-m", "shared.grammar_program"],
             input=grammar,
             capture_output=True,
             text=True,

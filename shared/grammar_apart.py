@@ -50,7 +50,7 @@ def tried_apart(grammar: str) -> str | None:
     """Why a grammar cannot be used; None where it can. Takes a process, 0.1 s, at worst some seconds."""
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "shared.grammar_program"],
+            [sys.executable, "-P", "-m", "shared.grammar_program"],
             input=grammar,
             capture_output=True,
             text=True,

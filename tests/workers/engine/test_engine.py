@@ -400,6 +400,23 @@ async def test_tokens_forced_in_the_middle_are_exact_too(engine: LlamaEngine, re
     reference.check_greedy(prompt + result.tokens[:-1], result.tokens[-1:], everything - {20, 21})
 
 
+@pytest.mark.parametrize("top_logprobs", [None, 0])
+async def test_a_token_can_be_replaced(engine: LlamaEngine, top_logprobs: int | None) -> None:
+    """With logprobs too, where nothing else is forced: what was not sampled is certain."""
+
+    class Replacing(Allowed):
+        def instead(self, token: int) -> list[int]:
+            return [7, 8, 9] if self.accepted == [5] else []
+
+    constraint = Replacing([5, 7, 8, 9, 11], [5, 6, 6, 6, 11])
+    result = await run(engine, chat("Hello"), Sampling(temperature=0, top_logprobs=top_logprobs), constraint=constraint)
+    assert result.tokens == constraint.accepted == [5, 7, 8, 9, 11]
+    if top_logprobs is not None:
+        logprobs = [one for chunk in result.chunks for one in chunk.logprobs or ()]
+        assert [one.token for one in logprobs] == result.tokens
+        assert [one.logprob for one in logprobs[1:4]] == [0, 0, 0]
+
+
 async def test_a_constraint_that_raises_fails_alone(engine: LlamaEngine) -> None:
     class Broken(Allowed):
         @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 import structlog
@@ -27,6 +27,7 @@ from shared.schema.tools import (
     Tool,
     ToolChoice,
 )
+from shared.trial import Trials
 
 log = structlog.get_logger()
 
@@ -69,6 +70,17 @@ class Offered(NamedTuple):
     servers: dict[str, Server]
 
 
+class Wanted(NamedTuple):
+    """A tool as `tool_choice` names it: a server by its label."""
+
+    kind: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        return "server_label" if self.kind == "mcp" else "name"
+
+
 def read_tools(request: CreateResponse, remote: RemoteServers, *, refuse_hosted: bool) -> Offered:
     """The tools of a request. Hosted ones are left out with a note in the log, or refused. Raises ApiError."""
     raw = request.tools or []
@@ -90,12 +102,13 @@ def read_tools(request: CreateResponse, remote: RemoteServers, *, refuse_hosted:
             tools.append(read)
     _check_servers(servers)
     seen: set[tuple[str | None, str]] = set()
+    trials = Trials()
     for where, namespace, tool in _callable(tools):
         if (namespace, tool.name) in seen:
             message = f"{where}: there is another tool called '{tool.name}'."
             raise ApiError(400, message, param=f"{where}.name", code="invalid_value")
         seen.add((namespace, tool.name))
-        _check(tool, where)
+        _check(tool, where, trials)
     return Offered(tools, servers)
 
 
@@ -107,26 +120,25 @@ def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
         choice: ToolChoice = _convert_choice(request.tool_choice)
     except msgspec.ValidationError as error:
         refuse(error, "tool_choice")
-    names = {("name", tool.name) for _, _, tool in _callable(tools)}
-    names |= {("server_label", tool.server_label) for tool in tools if isinstance(tool, McpTool)}
-    wanted: list[tuple[str, tuple[str, str]]] = []
+    offered: set[Wanted] = {Wanted(_kind(tool), tool.name) for _, _, tool in _callable(tools)}
+    offered |= {Wanted("mcp", tool.server_label) for tool in tools if isinstance(tool, McpTool)}
+    wanted: list[tuple[str, Wanted]] = []
     if isinstance(choice, FunctionChoice | CustomChoice):
-        wanted = [("tool_choice", ("name", choice.name))]
+        wanted = [("tool_choice", Wanted("function" if isinstance(choice, FunctionChoice) else "custom", choice.name))]
     elif isinstance(choice, McpChoice):
-        wanted = [("tool_choice", ("server_label", choice.server_label))]
+        wanted = [("tool_choice", Wanted("mcp", choice.server_label))]
     elif isinstance(choice, AllowedTools):
         wanted = [
-            (f"tool_choice.tools[{n}]", (key, str(tool.get(key))))
+            (f"tool_choice.tools[{n}]", _wanted(tool, f"tool_choice.tools[{n}]"))
             for n, tool in enumerate(choice.tools)
-            if (key := "server_label" if tool.get("type") == "mcp" else "name") and tool.get("type") not in HOSTED
+            if str(tool.get("type")) not in HOSTED
         ]
-    for where, (key, name) in wanted:
-        if (key, name) not in names:
-            message = f"{where}.{key} is '{shown(name)}', which is none of the tools of this request."
-            raise ApiError(400, message, param=f"{where}.{key}", code="invalid_value")
+    for where, one in wanted:
+        if one not in offered:
+            _refuse_choice(where, one, offered)
     if isinstance(choice, AllowedTools) and choice.mode == "required":
-        names &= {name for _, name in wanted}
-    if not names and (choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")):
+        offered &= {one for _, one in wanted}
+    if not offered and (choice == "required" or (isinstance(choice, AllowedTools) and choice.mode == "required")):
         message = "`tool_choice` requires a call, but there is no tool that may be called."
         raise ApiError(400, message, param="tool_choice", code="invalid_value")
     return choice
@@ -189,17 +201,39 @@ def _check_servers(servers: dict[str, Server]) -> None:
         labels.add(server.label)
 
 
-def _check(tool: FunctionTool | CustomTool, where: str) -> None:
+def _check(tool: FunctionTool | CustomTool, where: str, trials: Trials) -> None:
     try:
         if isinstance(tool, CustomTool):
             if isinstance(tool.format, GrammarFormat):
-                check_grammar(tool.format.definition, tool.format.syntax)
+                check_grammar(tool.format.definition, tool.format.syntax, trials)
         elif tool.parameters:
-            check_parameters(tool.parameters, strict=tool.strict is not False)
+            check_parameters(tool.parameters, strict=tool.strict is not False, trials=trials)
     except Unsupported as error:
         place = f"{where}.format.definition" if isinstance(tool, CustomTool) else f"{where}.parameters"
         place += f".{error.path}" if error.path else ""
         raise ApiError(400, f"{place}: {error}", param=place, code="invalid_function_parameters") from None
+
+
+def _kind(tool: FunctionTool | CustomTool) -> str:
+    return "custom" if isinstance(tool, CustomTool) else "function"
+
+
+def _wanted(tool: dict[str, Any], where: str) -> Wanted:
+    """One of the tools that are allowed. Raises ApiError."""
+    kind = tool.get("type")
+    if kind not in ("function", "custom", "mcp"):
+        message = f"{where}.type is '{shown(str(kind))}', expected 'function', 'custom' or 'mcp'."
+        raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
+    return Wanted(kind, str(tool.get("server_label" if kind == "mcp" else "name")))
+
+
+def _refuse_choice(where: str, wanted: Wanted, offered: set[Wanted]) -> NoReturn:
+    others = [one.kind for one in offered if one.name == wanted.name and "mcp" not in (one.kind, wanted.kind)]
+    if others:
+        message = f"{where}.type is '{wanted.kind}', but '{shown(wanted.name)}' is a {others[0]} tool."
+        raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
+    message = f"{where}.{wanted.key} is '{shown(wanted.name)}', which is none of the tools of this request."
+    raise ApiError(400, message, param=f"{where}.{wanted.key}", code="invalid_value")
 
 
 def _convert_choice(value: Any) -> ToolChoice:

@@ -12,23 +12,19 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher
 
 from shared.endless import is_endless
+from shared.excess import excess, regex_excess
+from shared.grammar_apart import is_risky, is_risky_lark, tried_apart
+from shared.trial import LIMITS, Trials
 
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 60
 MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_TRIED = 2_000_000  # bytes of schemas inside a refused one that are tried to find the places
-
-LIMITS = LLParserLimits(
-    max_grammar_size=200_000,
-    initial_lexer_fuel=1_000_000,  # about 20 ms
-    step_lexer_fuel=200_000,  # about 15 ms a mask
-    step_max_items=50_000,
-    max_lexer_states=50_000,  # about 100 MB
-    verbose_errors=False,
-)
+STEP_BYTES = 256  # what it takes to try one at all
+APART_BYTES = 250_000  # and in a process of its own
 
 JSON_STYLE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 """One way to write JSON, as `json.dumps` and chat templates do: what is left without choice needs no sampling."""
@@ -42,12 +38,12 @@ class Unsupported(ValueError):
         self.path = path
 
 
-def check_schema(schema: Any) -> None:
+def check_schema(schema: Any, trials: Trials | None = None) -> None:
     """Raises Unsupported, with the place and the keyword, where output cannot be held to a JSON schema."""
     check_size(schema)
-    if (problem := _problem(schema)) is None:
-        return
-    raise Unsupported(_explained(problem), _written(_Search().place(schema, problem)))
+    if (found := _refused(schema, _Search(), trials or Trials())) is not None:
+        problem, place = found
+        raise Unsupported(_explained(problem), _written(place))
 
 
 def check_size(schema: Any) -> None:
@@ -70,14 +66,14 @@ def arguments_schema(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"type": "object", **schema, "properties": schema.get("properties") or {}}
 
 
-def check_parameters(parameters: Mapping[str, Any], *, strict: bool) -> None:
+def check_parameters(parameters: Mapping[str, Any], *, strict: bool, trials: Trials | None = None) -> None:
     """Raises Unsupported where a function cannot be called with arguments by its `parameters`. Where it is not
     `strict`, they only have to be an object's."""
     check_size(parameters)
     if (kind := parameters.get("type", "object")) != "object":
         raise Unsupported(f"A function's arguments are an object, not {json.dumps(kind)[:80]}.", "type")
     if strict:
-        check_schema(arguments_schema(parameters))
+        check_schema(arguments_schema(parameters), trials)
 
 
 def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,9 +93,9 @@ def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def _loosened(text: str) -> Mapping[str, Any] | None:
     """None where all of a schema can be kept."""
     schema: Mapping[str, Any] = json.loads(text)
-    current, search = schema, _Search()
-    while (problem := search.problem(current)) is not None:
-        place = search.place(current, problem)
+    current, search, trials = schema, _Search(), Trials()
+    while (found := _refused(current, search, trials)) is not None:
+        _, place = found
         if not place or search.over:
             break
         current = _without(current, place)
@@ -113,17 +109,23 @@ def _type_of(schema: Mapping[str, Any]) -> str:
     return kind if isinstance(kind, str) and kind in _TYPES else "object"
 
 
-def check_grammar(definition: str, syntax: str) -> None:
+def check_grammar(definition: str, syntax: str, trials: Trials | None = None) -> None:
     """Raises Unsupported where a custom tool's input cannot be held to a grammar. `syntax`: lark or regex."""
     if len(definition.encode(errors="replace")) > MAX_GRAMMAR_BYTES:
         raise Unsupported(f"The grammar is longer than {MAX_GRAMMAR_BYTES} bytes.")
+    risky = False
     if syntax == "regex":
-        problem = _validated(LLMatcher.grammar_from_regex(definition))
+        grammar = LLMatcher.grammar_from_regex(definition)
+        problem = regex_excess(definition)
     else:
-        for token in lark_tokens(definition):
+        grammar, problem = LLMatcher.grammar_from_lark(definition), None
+        tokens = list(lark_tokens(definition))
+        for token in tokens:
+            problem = problem or (regex_excess(token.text) if token.kind == "regex" else None)
             if token.kind in ("reference", "special") or token.text in ("%llguidance", "%json", "%lark", "%regex"):
                 raise Unsupported(f"{token.text} cannot be used in a tool's grammar.")
-        problem = _validated(LLMatcher.grammar_from_lark(definition))
+        risky = is_risky_lark(token.text for token in tokens)
+    problem = problem or (tried_apart if risky else _validated)(grammar) or (trials or Trials()).problem(grammar)
     if problem is not None:
         raise Unsupported(f"The grammar cannot be used: {_short(problem)}")
 
@@ -189,10 +191,57 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _problem(schema: Mapping[str, Any], grammar: str = "") -> str | None:
-    if (problem := _validated(grammar or json_grammar(schema))) is not None:
+def _problem(schema: Mapping[str, Any], grammar: str) -> str | None:
+    if (problem := excess(schema)) is not None:
+        return problem
+    if (problem := tried_apart(grammar) if is_risky(schema) else _validated(grammar)) is not None:
         return problem
     return "it requires itself, so that no output would have an end" if is_endless(schema) else None
+
+
+def _refused(schema: Mapping[str, Any], search: _Search, trials: Trials) -> tuple[str, Place] | None:
+    """What a schema is refused for, and the place; None where output can be held to it."""
+    if (problem := search.problem(schema)) is not None:
+        return problem, search.place(schema, problem)
+    if (problem := trials.problem(json_grammar(schema))) is not None:
+        return problem, _tried_place(schema, trials)
+    for place, pattern in _patterns(schema):
+        if (problem := trials.problem(json_grammar(pattern))) is not None:
+            return problem, place
+    return None
+
+
+def _patterns(schema: Mapping[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Every text of a schema that has a pattern, alone, and the pattern's place. The same one comes once."""
+    seen: set[str] = set()
+    waiting: list[tuple[Place, Any]] = [((), schema)]
+    while waiting:
+        place, current = waiting.pop()
+        if not isinstance(current, Mapping):
+            continue
+        if isinstance(current.get("pattern"), str):
+            keywords = ("pattern", "minLength", "maxLength")
+            text = {"type": "string", **{key: current[key] for key in keywords if key in current}}
+            if (written := json.dumps(text)) not in seen:
+                seen.add(written)
+                yield (*place, "pattern"), text
+        waiting += [(place + step, inner) for step, inner in _inner(current)]
+
+
+def _tried_place(schema: Mapping[str, Any], trials: Trials) -> Place:
+    """What leads to the innermost schema that cannot be followed by itself, and to the keyword that is likely why."""
+    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    place, current = Place(), schema
+    found = True
+    while found:
+        found = False
+        for step, inner in _inner(current):
+            alone = {**definitions, **inner} if isinstance(inner, Mapping) else {}
+            if trials.problem(json_grammar(alone)) is not None:
+                place, current, found = place + step, inner, True
+                break
+    keyword = next((word for word in _COSTLY if word in current), None)
+    return (*place, keyword) if keyword else place
 
 
 def _validated(grammar: str) -> str | None:
@@ -230,7 +279,7 @@ class _Search:
 
     def problem(self, schema: Mapping[str, Any]) -> str | None:
         grammar = json_grammar(schema)
-        self._tried += len(grammar)
+        self._tried += len(grammar) + (APART_BYTES if is_risky(schema) else STEP_BYTES)
         return _problem(schema, grammar)
 
     def place(self, schema: Mapping[str, Any], problem: str) -> Place:
@@ -281,6 +330,7 @@ def _without(schema: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 _GROUPS = ("properties", "patternProperties", "$defs", "definitions")  # of schemas by name
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_COSTLY = ("pattern", "enum", "const", "minLength", "minItems", "anyOf", "oneOf", "properties")
 
 
 def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:

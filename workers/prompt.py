@@ -54,7 +54,8 @@ class Prompter:
         self.dialect = dialect
         self.traits = template.traits
         self._markers = Markers(engine, template.source, getattr(dialect, "think", ()))
-        self.needs_budget = "reasoning_effort" not in template.source  # it knows only whether to think, not how much
+        knows = ("reasoning_effort", "thinking_budget")
+        self.needs_budget = not any(word in template.source for word in knows)  # else the template tells how much
 
     @classmethod
     async def load(cls, engine: Engine, templates: Templates) -> Prompter:

@@ -12,6 +12,7 @@ from workers.dialects.base import Parser, Piece
 from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.engine.core import Chunk, Engine
 from workers.logprobs import LogprobTrail
+from workers.thoughts import Thoughts
 
 
 class Reader:
@@ -29,6 +30,8 @@ class Reader:
         self._withheld: list[str] = []  # arguments of a call that has to be approved first
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._trail = LogprobTrail(engine)
+        self._thoughts = Thoughts(parser)
+        self._counted = 0  # tokens of reasoning
 
     def read(self, chunk: Chunk) -> None:
         """Passes a chunk on. A marker of the reasoning counts as reasoning, an end token as output."""
@@ -36,33 +39,39 @@ class Reader:
             if chunk.logprobs is not None:
                 self._trail.add(chunk.logprobs[position])
             before = self._parser.reasoning
-            self._emit(self._decode(self._engine.piece(token)))
-            if self._count(before):
+            text = self._decode(self._engine.piece(token))
+            self._emit(text)
+            self._count(text)
+            if before or self._parser.reasoning:
                 self._trail.forget()
         self._counts.output += chunk.stop_token is not None
 
     def replay(self, tokens: Sequence[int]) -> None:
         """Reads what a lost worker had read, up to where its last event was made: nothing is emitted again."""
         for token in tokens:
-            before = self._parser.reasoning
-            self._follow(self._parser.feed(self._decode(self._engine.piece(token))))
-            self._count(before)
+            text = self._decode(self._engine.piece(token))
+            self._follow(self._parser.feed(text))
+            self._count(text)
 
     def finish(self) -> None:
         """Passes on what was held back."""
         self._emit(self._decode(b"", True), last=True)
+        self._count_thoughts()
 
     def _emit(self, text: str, *, last: bool = False) -> None:
         pieces = self._parser.feed(text)
         for piece in [*pieces, *self._parser.finish()] if last else pieces:
             self._pass_on(piece)
 
-    def _count(self, before: bool) -> bool:
-        """Counts one token; whether it belongs to the reasoning, as its markers do."""
-        reasoning = before or self._parser.reasoning
+    def _count(self, text: str) -> None:
+        """Counts the token that gave this text."""
         self._counts.output += 1
-        self._counts.reasoning += reasoning
-        return reasoning
+        self._thoughts.add(len(text))
+        self._count_thoughts()
+
+    def _count_thoughts(self) -> None:
+        before, self._counted = self._counted, self._thoughts.tokens
+        self._counts.reasoning += self._counted - before
 
     def _follow(self, pieces: Sequence[Piece]) -> None:
         """Keeps track of the call that is open."""

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from shared.schema.tools import CustomChoice, CustomTool, FunctionChoice, FunctionTool, NamespaceTool
 from tests.conftest import StackFactory
 from tests.stack import Stack
 from tests.wire import check_response, check_stream, text_of
+from workers.dialects.toolbox import Toolbox
 from workers.engine.scripted import Script, ScriptedEngine
+from workers.grammar.grammars import eligible
 
 TEMPLATES = Path(__file__).parent.parent / "workers" / "dialects" / "templates"
 WEATHER = {
@@ -31,6 +34,10 @@ NOTE = {"type": "custom", "name": "note", "description": "Writes a note."}
 def call_of(name: str, arguments: str) -> tuple[str, ...]:
     head = '{"name": "' + name + '", "arguments": '
     return ("<tool_call>", "\n", head, *arguments, "}", "\n", "</tool_call>")
+
+
+def allowed(*tools: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": "auto", "tools": list(tools)}
 
 
 @pytest.fixture
@@ -171,6 +178,21 @@ async def test_hosted_tools_are_ignored_or_refused_by_setting(make_stack: StackF
         ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "http://x"}]}, "tools[0]"),
         ({"tools": [WEATHER], "tool_choice": "perhaps"}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice.name"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "custom", "name": "get_weather"}}, "tool_choice.type"),
+        ({"tools": [NOTE], "tool_choice": {"type": "function", "name": "note"}}, "tool_choice.type"),
+        ({"tools": [NOTE], "tool_choice": allowed({"type": "function", "name": "note"})}, "tool_choice.tools[0].type"),
+        (
+            {
+                "tools": [WEATHER, NOTE],
+                "tool_choice": allowed(
+                    {"type": "function", "name": "get_weather"}, {"type": "custom", "name": "get_weather"}
+                ),
+            },
+            "tool_choice.tools[1].type",
+        ),
+        ({"tools": [WEATHER], "tool_choice": allowed({"name": "get_weather"})}, "tool_choice.tools[0].type"),
+        ({"tools": [WEATHER], "tool_choice": allowed({"type": ["function"]})}, "tool_choice.tools[0].type"),
+        ({"tools": [WEATHER], "tool_choice": allowed({"type": "function"})}, "tool_choice.tools[0].name"),
         ({"tool_choice": "required"}, "tool_choice"),
         (
             {"tools": [{**WEATHER, "parameters": {"type": "object", "properties": {"a": {"type": "strung"}}}}]},
@@ -224,6 +246,17 @@ async def test_hosted_tools_are_ignored_or_refused_by_setting(make_stack: StackF
 async def test_what_is_wrong_with_tools_is_named(qwen: Stack, fields: dict[str, Any], param: str) -> None:
     status, body = await qwen.post(**{"input": "Hi", **fields})
     assert (status, body["error"]["param"]) == (400, param), body
+
+
+async def test_tools_of_one_name_are_told_apart_by_their_type(qwen: Stack) -> None:
+    """As they may be called in two namespaces."""
+    note = {"type": "namespace", "name": "desk", "description": "", "tools": [{**WEATHER, "name": "note"}]}
+    for kind, offered in (("custom", "note"), ("function", "desk__note")):
+        status, _ = await qwen.post(input="Hi", tools=[NOTE, note], tool_choice={"type": kind, "name": "note"})
+        assert status == 200
+        tools = Toolbox([CustomTool(name="note"), NamespaceTool(name="desk", tools=[FunctionTool(name="note")])])
+        choice = CustomChoice(name="note") if kind == "custom" else FunctionChoice(name="note")
+        assert [tool.name for tool in eligible(tools, choice)] == [offered]
 
 
 async def test_what_need_not_be_kept_is_not_refused(qwen: Stack) -> None:

@@ -144,17 +144,23 @@ def test_tool_choice() -> None:
     assert ([tool.name for tool in allowed.tools], allowed.must_call) == (["now"], False)
 
 
+def generate(made: OutputConstraint, text: str) -> str:
+    """What an engine makes of `text`: it ends where something else was put in its place."""
+    for token in VOCABULARY.tokenize(text):
+        others = list(made.instead(token))
+        for taken in others or [token]:
+            made.accept(taken)
+        if others or (others := list(made.forced_tokens())):
+            return VOCABULARY.tokenizer.decode_str(others)
+    return ""
+
+
 def test_thinking_is_closed_when_its_budget_is_used() -> None:
     made = constraint(demand(TOOLS), "<think>\n", thinking_tokens=20)
-    write(made, "abcdefghijklmnopqrs")
-    assert not made.forced_tokens()
-    write(made, "tu")
-    assert not made.forced_tokens()  # a little longer, for the end of the line
-    write(made, "\n")
-    forced = list(made.forced_tokens())
-    assert VOCABULARY.tokenizer.decode_str(forced).endswith("\n</think>\n\n")
-    for token in forced:
-        made.accept(token)
+    assert not generate(made, "abcdefghijklmnopqrs")
+    assert not generate(made, "tu")  # a little longer, for the end of the line
+    closing = generate(made, "\n")
+    assert closing.endswith(" now.\n</think>\n\n")
     assert not made.forced_tokens()
     write(made, 'Yes.<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>')
 
@@ -162,23 +168,27 @@ def test_thinking_is_closed_when_its_budget_is_used() -> None:
 def test_thinking_without_line_breaks_is_closed_all_the_same() -> None:
     made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=16)
     used = 0
-    while not made.forced_tokens():
-        write(made, "a")
+    while not generate(made, "a"):
         used += 1
     assert 16 <= used <= 18
 
 
+def test_thinking_is_not_closed_inside_a_character() -> None:
+    made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=2)
+    assert generate(made, "a😀b").startswith("\n\nConsidering")
+
+
 def test_no_budget_at_all_closes_thinking_at_once() -> None:
     made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=0)
-    assert VOCABULARY.special["</think>"] in made.forced_tokens()
+    assert VOCABULARY.tokenizer.decode_str(list(made.forced_tokens())) == "\n</think>\n\n"
 
 
 def test_thinking_that_ends_by_itself_is_left_alone() -> None:
-    made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=10)
-    write(made, "short</think>")
-    for _ in range(50):
-        write(made, "long answer")
-        assert not made.forced_tokens()
+    for budget in (6, 7, 10):
+        made = constraint(demand(Toolbox()), "<think>\n", thinking_tokens=budget)
+        assert not generate(made, "short</think>")
+        for _ in range(50):
+            assert not generate(made, "long answer\n")
 
 
 def test_the_model_may_not_analyse_where_no_reasoning_is_wanted() -> None:

@@ -156,6 +156,11 @@ async def test_tools_are_told_where_the_template_does_not() -> None:
         assert "github__search" in text
 
 
+async def test_a_budget_is_kept_only_where_the_template_knows_no_levels() -> None:
+    for template, needed in [("openai-gpt-oss-120b", False), ("ByteDance-Seed-OSS", False), ("Qwen-Qwen3-0.6B", True)]:
+        assert (await prompter(template)).needs_budget is needed
+
+
 async def test_a_model_without_a_template_is_refused() -> None:
     with pytest.raises(TemplateError, match="no chat template"):
         await Prompter.load(ScriptedEngine(chat_template=None), PROCESS)

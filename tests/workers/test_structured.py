@@ -15,7 +15,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from redis.asyncio import Redis
 
+from shared.redis import event_log
 from shared.settings import REPOSITORY_MODELS
 from tests.conftest import StackFactory
 from tests.stack import Stack
@@ -131,23 +133,51 @@ async def test_what_the_grammar_forces_takes_no_steps_of_its_own(spark: Stack) -
 
 async def test_hostile_grammars_change_nothing_for_others(spark: Stack) -> None:
     patterns = [f"^(a|b)*a(a|b){{{count}}}$" for count in (12, 200, 900)] + [r"^(\w+\s){1,500}(x|\w+y){3,300}$"]
+    refused = [
+        ({"type": "string", "pattern": "(a{1000}){1000}"}, "text.format.schema.pattern"),
+        ({"type": "string", "pattern": f"^{'a?' * 3000}{'a' * 3000}$"}, "text.format.schema.pattern"),
+        ({"allOf": [{"type": "string", "pattern": f"(a|b)*a(a|b){{{n}}}"} for n in range(20)]}, "text.format.schema"),
+        (
+            {
+                "$defs": {f"d{n}": {"properties": {"a": {"$ref": f"#/$defs/d{(n + 1) % 999}"}}} for n in range(999)},
+                "$ref": "#/$defs/d0",
+            },
+            "text.format.schema.$defs.d0.properties.a",
+        ),
+    ]
     alone = await ask(spark, BOTH, tools=[WEATHER])
     hostile = [
         spark.post(input="Go", text=json_format({"type": "string", "pattern": p}), max_output_tokens=150)
         for p in patterns
     ]
-    tasks = [asyncio.create_task(one) for one in hostile]
+    hopeless = [spark.post(input="Go", text=json_format(schema)) for schema, _ in refused]
+    tasks = [asyncio.create_task(one) for one in (*hostile, *hopeless)]
     beside = [await ask(spark, BOTH, tools=[WEATHER]) for _ in range(3)]
     for response in beside:
         assert [item["arguments"] for item in response["output"]] == [item["arguments"] for item in alone["output"]]
-    for pattern, (status, response) in zip(patterns, await asyncio.gather(*tasks), strict=True):
+    answers = await asyncio.gather(*tasks)
+    for (_, param), (status, response) in zip(refused, answers[len(patterns) :], strict=True):
+        assert (status, response["error"]["code"]) == (400, "invalid_json_schema"), response
+        assert response["error"]["param"] == param
+    for pattern, (status, response) in zip(patterns, answers[: len(patterns)], strict=True):
         assert status in (200, 500), response
         assert status == 500 or response["status"] in ("completed", "incomplete")
         if status == 200 and response["status"] == "completed":
             assert re.fullmatch(pattern, json.loads(text_of(response)))
 
 
-@pytest.mark.parametrize("definition", ["start: start", 'start: "x" a\na: b\nb: a'])
+@pytest.mark.parametrize(
+    ("definition", "syntax"),
+    [("start:", "lark"), ("start: start", "lark"), ('start: "x" a\na: b\nb: a', "lark"), ("()", "regex"),
+     (r"[^\s\S]", "regex"), ("(a{1000}){1000}", "regex")],
+)  # fmt: skip
+async def test_a_grammar_that_no_text_follows_is_refused(spark: Stack, definition: str, syntax: str) -> None:
+    tool = {"type": "custom", "name": "sum", "format": {"type": "grammar", "syntax": syntax, "definition": definition}}
+    status, response = await spark.post(input="Go", tools=[WEATHER, tool])
+    assert (status, response["error"]["param"]) == (400, "tools[1].format.definition")
+
+
+@pytest.mark.parametrize("definition", ["start: /[0-9]{30}/ a\na: b\nb: a"])
 async def test_a_grammar_without_a_way_on_is_never_called_completed(spark: Stack, definition: str) -> None:
     form = {"type": "grammar", "syntax": "lark", "definition": definition}
     tool = {"type": "custom", "name": "sum", "format": form}
@@ -158,17 +188,28 @@ async def test_a_grammar_without_a_way_on_is_never_called_completed(spark: Stack
     assert "grammar" in response["error"]["message"]
 
 
-async def test_thinking_has_a_budget_where_the_template_knows_no_levels(make_stack: StackFactory) -> None:
+async def test_thinking_has_a_budget_where_the_template_knows_no_levels(make_stack: StackFactory, redis: Redis) -> None:
     template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
     stack = await make_stack(loader=loader(template), thinking_tokens_low=6, thinking_tokens_high=24)
     question = "Provide a prime number less than 50"
-    closing = len(stack.engines[0].tokenize(detect(template).reasoning_end))
+    engine, dialect = stack.engines[0], detect(template)
+    closing = len(engine.tokenize(dialect.early_words + dialect.reasoning_end))
     thought = {}
-    for effort in ("none", "low", "high"):
-        response = await ask(stack, question, reasoning={"effort": effort}, max_output_tokens=300)
-        thought[effort] = response["usage"]["output_tokens_details"]["reasoning_tokens"]
-        assert response["output"][-1]["type"] == "message"
+    for effort, included in [("none", []), ("low", ["message.output_text.logprobs"]), ("low", []), ("high", [])]:
+        response = await ask(
+            stack, question, reasoning={"effort": effort}, max_output_tokens=300, include=included, background=True
+        )
+        await stack.resume(response["id"])
+        _, response = await stack.get(f"/v1/responses/{response['id']}")
         assert response["status"] == "completed"
+        assert response["output"][-1]["type"] == "message"
+        thought[effort] = response["usage"]["output_tokens_details"]["reasoning_tokens"]
+        log = await event_log.read_all(redis, response["id"])
+        tokens = [token for entry in log if entry.progress for token in entry.progress.tokens]
+        written = [engine.piece(token).decode(errors="replace") for token in tokens]
+        marker = next((place for place in range(len(written)) if "</think>" in "".join(written[: place + 1])), -1)
+        assert thought[effort] == marker + 1, written
+        assert "</think>" not in str(response["output"])
     assert thought["none"] == 0
     assert 0 < thought["low"] <= 6 + closing
     assert 0 < thought["high"] <= 24 + 24 // 8 + closing

@@ -31,12 +31,27 @@ class Piece(NamedTuple):
     phase: Literal["commentary"] | None = None  # of text: said on the way to a call
 
 
+class Stretch(NamedTuple):
+    """A part of the output, in characters."""
+
+    begin: int
+    end: int | None  # behind its last character; None while it goes on
+
+
 class Parser(Protocol):
     """Reads a model's output as it comes, in linear time. It never raises: what it does not know is text."""
 
     @property
     def reasoning(self) -> bool:
         """Whether what comes next is reasoning, as far as the parser knows."""
+
+    @property
+    def thoughts(self) -> Sequence[Stretch]:
+        """The reasoning so far, each from the marker that opens it to the one that closes it, with both."""
+
+    @property
+    def position(self) -> int:
+        """How many characters of the output are read; about those behind it the parser may change its mind."""
 
     def feed(self, text: str) -> list[Piece]: ...
 
@@ -64,7 +79,11 @@ class Dialect(Protocol):
 
     @property
     def reasoning_end(self) -> str:
-        """What is put into the output to close the reasoning early, so that the model goes on with its answer."""
+        """What the template writes between reasoning and answer. Put into the output it closes the reasoning early."""
+
+    @property
+    def early_words(self) -> str:
+        """What the reasoning is to say before it is closed early; "" where the models know no such words."""
 
     def template_variables(self, effort: str | None) -> dict[str, Any]:
         """What the template is told of `reasoning.effort`: always the family's own variable, as defaults differ."""

@@ -66,23 +66,32 @@ class HarmonyParser(StreamParser):
     def __init__(self, tools: Toolbox | None, *, sure: bool) -> None:
         self._tools = tools or Toolbox()
         self._sure = sure
+        self._head: int | None = None  # where the head begins that is being read
         super().__init__()
+
+    @property
+    def position(self) -> int:
+        """A head belongs to the reasoning when its channel turns out to be that of the analysis."""
+        return self.source.position if self._head is None else self._head
 
     def _read(self) -> Steps[None]:
         ended: str | None = START  # the prompt's
         while ended is not None:
-            self.reasoning = False
+            if self.reasoning:
+                self.conclude(START if ended == START else "")
             if ended != START:
                 yield from self.source.space()
                 yield from self.source.next_is(START)
             begun = yield from self.source.next_is("assistant", CHANNEL, " to=", MESSAGE)
             head: tuple[str, str] | None = None
+            self._head = self.source.position - len(begun or "")
             self.source.record = [begun or ""]
             if begun == MESSAGE:
                 head = ("", MESSAGE)
             elif begun is not None:
                 head = yield from self.source.word(_MESSAGE, limit=512)
             record, self.source.record = "".join(self.source.record), None
+            self._head = None
             if head is not None:
                 ended = yield from self._message(record)
                 continue
@@ -101,7 +110,8 @@ class HarmonyParser(StreamParser):
             ended = yield from self.source.until(_ENDS, text.feed)
             text.flush()
             return ended
-        self.reasoning = name == "analysis"
+        if name == "analysis":
+            self.think(head[head.index(CHANNEL) :])
         emit = {"analysis": self._analysis, "commentary": self._commentary}.get(name, self._text)
         return (yield from self.source.until(_ENDS, emit))
 
@@ -121,6 +131,7 @@ class HarmonyDialect:
     name: str = "harmony"
     stop_texts: Sequence[str] = (RETURN, CALL)
     reasoning_end: str = f"{END}{START}assistant"
+    early_words: str = ""
 
     def template_variables(self, effort: str | None) -> dict[str, Any]:
         """The model knows three levels; `none` is low, and the grammar leaves the analysis out where there is one."""

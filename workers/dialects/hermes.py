@@ -9,12 +9,11 @@ from __future__ import annotations
 from workers.dialects.calls import TaggedJson
 from workers.dialects.marked import MarkedDialect, reasoning_if
 
-EARLY_END = (
+EARLY_WORDS = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
-    "\n</think>\n\n"
 )
 
-HERMES = MarkedDialect(name="hermes", calls=TaggedJson(), reasoning_end=EARLY_END)
+HERMES = MarkedDialect(name="hermes", calls=TaggedJson(), early_words=EARLY_WORDS)
 
 
 def detect(template: str) -> MarkedDialect | None:

@@ -47,6 +47,7 @@ class MarkedDialect:
     reasons: bool = True  # whether the model may open reasoning of its own accord
     variables: Variables = DEFAULT_SWITCH
     reasoning_end: str = "\n</think>\n\n"
+    early_words: str = ""
     calls_end_reasoning: bool = False  # a call's trigger also ends reasoning that was not closed
     wrap: tuple[str, str] | None = None  # markers round the answer
     stop_texts: Sequence[str] = ()
@@ -149,7 +150,14 @@ def short_id(call_id: str) -> str:
 
 def reasoning_if(dialect: MarkedDialect, template: str) -> MarkedDialect:
     """The dialect for a template whose models reason only where it speaks of the family's marker."""
-    return replace(dialect, reasons=dialect.think[1] in template)
+    return replace(ending(dialect, template), reasons=dialect.think[1] in template)
+
+
+def ending(dialect: MarkedDialect, template: str) -> MarkedDialect:
+    """The dialect for a template that may write one line break behind the reasoning, where others write two."""
+    end = dialect.think[1]
+    one = end + r"\n" in template and end + r"\n\n" not in template
+    return replace(dialect, reasoning_end=dialect.reasoning_end.removesuffix("\n")) if one else dialect
 
 
 PROMPTED = TaggedJson()

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Literal, Protocol
 
 from workers.dialects.arguments import ArgumentsBroken, JsonArguments, NamedArguments
-from workers.dialects.base import Opening, Piece, PieceKind
+from workers.dialects.base import Opening, Piece, PieceKind, Stretch
 from workers.dialects.stream import Markers, Source, Steps, Trimmed
 from workers.dialects.toolbox import OfferedTool, Toolbox
 
@@ -27,7 +27,7 @@ class StreamParser:
 
     def __init__(self) -> None:
         self.source = Source()
-        self.reasoning = False
+        self.thoughts: list[Stretch] = []
         self._pieces: list[Piece] = []
         self._steps: Generator[None, None, None] | None = self._read()
         self._run()
@@ -42,6 +42,22 @@ class StreamParser:
         self.source.end()
         self._run()
         return self._take()
+
+    @property
+    def reasoning(self) -> bool:
+        return bool(self.thoughts) and self.thoughts[-1].end is None
+
+    @property
+    def position(self) -> int:
+        return self.source.position
+
+    def think(self, marker: str = "") -> None:
+        """Reasoning begins with the marker that was just read."""
+        self.thoughts.append(Stretch(self.position - len(marker), None))
+
+    def conclude(self, following: str = "") -> None:
+        """Reasoning ends before what was just read of what follows."""
+        self.thoughts[-1] = Stretch(self.thoughts[-1].begin, self.position - len(following))
 
     def emit(self, kind: PieceKind, text: str = "", phase: Literal["commentary"] | None = None) -> None:
         self._pieces.append(Piece(kind, text, phase))
@@ -163,12 +179,14 @@ class MarkedParser(StreamParser):
         fresh = False
         trigger: str | None = None
         if self._opening is Opening.REASONING:
+            self.think()
             trigger = yield from self._reason()
             fresh = True
         elif self._opening is Opening.MAY_REASON and self._think:
             before: list[str] = []
             yield from self.source.space(before.append)
             if (yield from self.source.next_is(self._think[0])):
+                self.think(self._think[0])
                 trigger = yield from self._reason()
                 fresh = True
             else:
@@ -180,7 +198,6 @@ class MarkedParser(StreamParser):
         """Reads reasoning to its end; returns a call's trigger where that ended it."""
         assert self._think
         begin, end = self._think
-        self.reasoning = True
         text = Trimmed(lambda words: self.emit("reasoning", words), leading=True)
         before: list[str] = []
         yield from self.source.space(before.append)
@@ -192,8 +209,11 @@ class MarkedParser(StreamParser):
         if marker is None:
             text.flush()
             return None
-        self.reasoning = False
-        return None if marker == end else marker
+        if marker == end:
+            self.conclude()
+            return None
+        self.conclude(marker)
+        return marker
 
     def _answer(self, before: str, *, fresh: bool, trigger: str | None) -> Steps[None]:
         text = Trimmed(lambda words: self.emit("text", words), leading=fresh)

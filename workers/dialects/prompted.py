@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workers.dialects.calls import TaggedJson
-from workers.dialects.marked import MarkedDialect, thinking_switch
+from workers.dialects.marked import MarkedDialect, ending, thinking_switch
 
 SMOLLM3 = MarkedDialect(name="smollm3", calls=TaggedJson(), variables=thinking_switch("enable_thinking"))
 GEMMA = MarkedDialect(name="gemma", calls=TaggedJson(), reasons=False)
@@ -21,11 +21,11 @@ def detect(template: str) -> MarkedDialect | None:
     if "<start_of_turn>" in template:
         return GEMMA
     if "SmolLM" in template:
-        return SMOLLM3
+        return ending(SMOLLM3, template)
     if "<|assistant|>" in template and "<|end|>" in template and "<think>" not in template:
         return PHI
     return None
 
 
 def generic(template: str) -> MarkedDialect:
-    return replace(GENERIC, reasons="<think>" in template or "</think>" in template)
+    return replace(ending(GENERIC, template), reasons="<think>" in template or "</think>" in template)

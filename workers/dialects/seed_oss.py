@@ -35,7 +35,7 @@ SEED_OSS = MarkedDialect(
     name="seed-oss",
     calls=CALLS,
     think=("<seed:think>", "</seed:think>"),
-    reasoning_end="\n</seed:think>\n",
+    reasoning_end="</seed:think>\n",
     variables=_variables,
 )
 

@@ -52,9 +52,16 @@ class Source:
         self.record: list[str] | None = None
         self._text = ""
         self._at = 0
+        self._gone = 0  # characters before `_text`
         self._ended = False
 
+    @property
+    def position(self) -> int:
+        """How many characters of the output are read."""
+        return self._gone + self._at
+
     def feed(self, text: str) -> None:
+        self._gone += self._at
         self._text = self._text[self._at :] + text
         self._at = 0
 

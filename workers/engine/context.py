@@ -126,7 +126,12 @@ class Context:
         code = llama.llama_decode(self._handle, self.batch.raw)
         if code not in (0, 1):
             raise DecodeFailed(f"llama_decode returned {code}")
+        self._wait()
         return bool(code == 0)
+
+    def _wait(self) -> None:
+        """Until a GPU has computed what llama_decode has only handed to it: who measures a decode, measures it all."""
+        llama.llama_synchronize(self._handle)
 
     def _use(self, threads: int) -> None:
         if threads != self._current_threads:
@@ -162,6 +167,7 @@ class Context:
                 llama.llama_set_causal_attn(self._handle, True)
         if code not in (0, 1):
             raise DecodeFailed(f"llama_decode returned {code} for an image")
+        self._wait()
         return bool(code == 0)
 
     def logits(self) -> NDArray[np.float32]:

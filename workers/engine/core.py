@@ -51,8 +51,8 @@ class Constraint(Protocol):
     """A grammar in progress, owned by one request: which tokens may come next.
 
     The engine calls it from its own threads, never twice at once: `finished` and `forced_tokens` at the start and after
-    every change, `fill_masks` when a token has to be sampled, `accept` for every new token, sampled or forced. What it
-    raises fails its own generation and no other.
+    every change, `fill_masks` when a token has to be sampled, `instead` for one that was, `accept` for every new token,
+    sampled or forced. What it raises fails its own generation and no other.
     """
 
     @property
@@ -62,6 +62,9 @@ class Constraint(Protocol):
     @property
     def free(self) -> bool:
         """True while any token may come next (a lazy grammar before its trigger): no mask is asked for."""
+
+    def instead(self, token: int) -> Sequence[int]:
+        """The tokens that come in place of a sampled one; none where it may come."""
 
     def accept(self, token: int) -> None:
         """Advances by one token of the output; end tokens are not passed."""

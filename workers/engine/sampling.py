@@ -25,6 +25,7 @@ Floats = NDArray[np.float32]
 
 BLOCKS = 64  # long rows are reduced as a grid of so many rows: numpy reduces across rows at memory speed
 LONG = 8192
+FEW = 16  # the columns of a grid are looked at one by one where they are fewer than one in so many
 _UINT64 = (1 << 64) - 1
 
 
@@ -87,12 +88,19 @@ def apply_mask(logits: Floats, mask: NDArray[np.int32]) -> bool:
 def largest(values: Floats, count: int) -> NDArray[np.int64]:
     """Indices of the `count` largest values, largest first."""
     count = min(count, len(values))
-    if len(values) > LONG and count * 4 < len(values) // BLOCKS:
+    columns = len(values) // BLOCKS
+    if len(values) > LONG and count * 4 < columns:
         # the count-th largest column maximum is a bound that at least `count` values reach, and few more
-        columns = len(values) // BLOCKS
-        maxima = values[: BLOCKS * columns].reshape(BLOCKS, columns).max(axis=0)
+        head = BLOCKS * columns
+        grid = values[:head].reshape(BLOCKS, columns)
+        maxima = grid.max(axis=0)
         bound = np.partition(maxima, columns - count)[columns - count]
-        candidates = np.flatnonzero(values >= bound)
+        near = np.flatnonzero(maxima >= bound)
+        if len(near) * FEW < columns:  # not to look at all values again
+            row, column = divmod(np.flatnonzero(grid[:, near] >= bound), len(near))  # by index, which decides ties
+            candidates = np.append(row * columns + near[column], head + np.flatnonzero(values[head:] >= bound))
+        else:
+            candidates = np.flatnonzero(values >= bound)
     else:
         candidates = np.argpartition(values, len(values) - count)[len(values) - count :]
     order = np.argsort(-values[candidates], kind="stable")

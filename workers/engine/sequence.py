@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,11 +97,13 @@ class Sequence:
         if token in self._end_tokens:
             self.finish, self._stop_token = "stop", token
             return
-        self._append(token)
-        if self._logprobs is not None and logprob is not None:
-            self._logprobs.append(logprob)
+        if self.constraint is not None and (others := self.constraint.instead(token)):
+            self._force(others)
+        else:
+            self._append(token, logprob)
+            if self.constraint is not None:
+                self.constraint.accept(token)
         if self.constraint is not None:
-            self.constraint.accept(token)
             self._follow_constraint()
         if self.finish is None and self.length >= self._limit:
             self.finish = "length"
@@ -121,18 +125,25 @@ class Sequence:
                 return
             # logprobs need the logits of each token: those that are forced are sampled too then, one per step
             forced = () if self.wants_logprobs else constraint.forced_tokens()
-            for token in forced:
-                if token in self._end_tokens:
-                    self.finish, self._stop_token = "stop", token
-                    return
-                if self.length >= self._limit:
-                    return
-                self._append(token)
-                constraint.accept(token)
-            if not forced:
+            if not forced or not self._force(forced):
                 return
 
-    def _append(self, token: int) -> None:
+    def _force(self, tokens: Iterable[int]) -> bool:
+        """Takes tokens that were not sampled; False where the output ends before the last of them."""
+        assert self.constraint is not None
+        for token in tokens:
+            if token in self._end_tokens:
+                self.finish, self._stop_token = "stop", token
+                return False
+            if self.length >= self._limit:
+                return False
+            self._append(token, TokenLogprob(token, 0.0))
+            self.constraint.accept(token)
+        return True
+
+    def _append(self, token: int, logprob: TokenLogprob | None) -> None:
+        if self._logprobs is not None and logprob is not None:
+            self._logprobs.append(logprob)
         if self.length == len(self._tokens):
             self._tokens = np.concatenate((self._tokens, np.empty(max(GROWTH, self.length // 2), np.int32)))
         self._tokens[self.length] = token

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from llguidance import LLExecutor, LLMatcher
@@ -19,39 +20,98 @@ class ConstraintBroken(Exception):
 
 
 class ThinkingBudget:
-    """Closes the thinking of one output when it has used up its tokens, at the end of a line where one is near."""
+    """Closes the thinking of one output when it has used up its tokens, at the end of a line where one is near.
 
-    def __init__(self, parser: Parser, piece: Callable[[int], bytes], tokens: int, closing: Sequence[int]) -> None:
-        """`parser`: a fresh one for this output; `closing`: the tokens that end the thinking."""
+    The line breaks that end such a line are taken back, and the text before them is tokenized together with what
+    closes the thinking: the output is then what the template writes for the same thoughts, token by token, and stays
+    the beginning of later prompts.
+    """
+
+    def __init__(self, parser: Parser, known: Tokens, tokens: int, closing: str) -> None:
+        """`parser`: a fresh one for this output; `closing`: the text that ends the thinking."""
         self._parser = parser
-        self._piece = piece
+        self._known = known
         self._left = tokens
         self._grace = tokens // GRACE
-        self._closing = list(closing)
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._closing = closing
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._characters = 0
+        self._breaks = 0  # line breaks at the end of what is written
+        self._read_ahead = False  # the next token has been read
         self._over = False  # the thinking has ended
-        self._line_ended = True
 
     def accept(self, token: int) -> None:
-        if self._over:
-            return
-        text = self._decode(self._piece(token))
-        thought = self._parser.reasoning
-        self._parser.feed(text)
-        if self._parser.reasoning:
-            self._left -= 1
-            self._line_ended = text.endswith("\n")
-        else:
-            self._over = thought
+        if not self._over and not self._read_ahead:
+            self._read(token)
+        self._read_ahead = False
 
     def closing(self) -> list[int]:
         """The tokens that end the thinking now, once; else none."""
-        if self._over or not self._parser.reasoning or self._left > 0:
+        return self._close(self._breaks) if self._thinking and self._left <= -self._grace else []
+
+    def instead(self, token: int) -> list[int]:
+        """The tokens that end the thinking in place of the next one; none where it may come."""
+        if closing := self.closing():
+            return closing
+        if self._over:
             return []
-        if not self._line_ended and self._left > -self._grace:
+        breaks_before, begun = self._breaks, not self._decoder.getstate()[0]
+        self._read(token)
+        self._read_ahead = True
+        if not begun or not self._thinking or self._left > 0:
             return []
+        text = self._known.piece(token).decode(errors="replace")
+        breaks = _breaks(text)
+        kept = text.rstrip()
+        goes_on = not breaks or (not kept and breaks_before > len(self._closing) - len(self._closing.lstrip("\n")))
+        if goes_on and self._left > -self._grace:
+            return []
+        if not kept:
+            return self._close(breaks_before)
+        whole = self._known.tokenize(kept + self._closing)
+        if b"".join(map(self._known.piece, whole)) != (kept + self._closing).encode():
+            return [token, *self._close(breaks)]
         self._over = True
-        return self._closing
+        return whole
+
+    @property
+    def _thinking(self) -> bool:
+        """Whether this is a place in the thinking at which it could end: behind no part of a character or marker."""
+        if self._over or not self._parser.reasoning or self._decoder.getstate()[0]:
+            return False
+        return self._parser.position == self._characters
+
+    def _read(self, token: int) -> None:
+        text = self._decoder.decode(self._known.piece(token))
+        thought = self._parser.reasoning
+        self._parser.feed(text)
+        self._characters += len(text)
+        if self._parser.reasoning:
+            self._left -= 1
+            self._breaks = _breaks(text) + (0 if text.strip("\n") else self._breaks)
+        else:
+            self._over = thought
+
+    def _close(self, breaks: int) -> list[int]:
+        """`breaks`: so many line breaks are there already."""
+        self._over = True
+        closing = self._closing
+        while breaks and closing.startswith("\n"):
+            closing, breaks = closing[1:], breaks - 1
+        return self._known.tokenize(closing)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of a model: their bytes, and those of a text."""
+
+    piece: Callable[[int], bytes]
+    tokenize: Callable[[str], list[int]]
+
+
+def _breaks(text: str) -> int:
+    """Line breaks at the end of a text."""
+    return len(text) - len(text.rstrip("\n"))
 
 
 class OutputConstraint:
@@ -84,11 +144,17 @@ class OutputConstraint:
             self._check()
             raise ConstraintBroken(f"the grammar does not allow token {token}")
 
+    def instead(self, token: int) -> Sequence[int]:
+        return self._allowed(self._budget.instead(token)) if self._budget is not None else ()
+
     def forced_tokens(self) -> Sequence[int]:
         if self._budget is not None and (closing := self._budget.closing()):
-            allowed = len(closing) if self._matcher is None else self._matcher.validate_tokens(closing)
-            return closing[:allowed]
+            return self._allowed(closing)
         return self._matcher.compute_ff_tokens() if self._matcher is not None else ()
+
+    def _allowed(self, tokens: list[int]) -> Sequence[int]:
+        """As many of the tokens as the grammar lets through."""
+        return tokens if self._matcher is None else tokens[: self._matcher.validate_tokens(tokens)]
 
     @classmethod
     def _executed(cls) -> LLExecutor:

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 from llguidance import LLMatcher
 
-from shared.grammar import LIMITS, loosened
+from shared.grammar import loosened
 from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, McpChoice, ToolChoice
+from shared.trial import LIMITS
 from workers.dialects.base import Dialect, Opening
 from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.grammar.builder import GrammarBuilder, GrammarError
-from workers.grammar.constraint import OutputConstraint, ThinkingBudget
+from workers.grammar.constraint import OutputConstraint, ThinkingBudget, Tokens
 from workers.grammar.vocabulary import Vocabulary
 
 CACHED = 64
@@ -76,11 +77,13 @@ def eligible(tools: Toolbox, choice: ToolChoice) -> Toolbox:
 
 
 def _chosen(tools: Toolbox, choice: Mapping[str, Any]) -> list[OfferedTool]:
-    """The tools that a choice names, by the client's name or the flat one; or a server's, or all of a server's."""
-    label, name = choice.get("server_label"), choice.get("name")
+    """The tools of its type that a choice names, by the client's name or the flat one; or a server's, or all of a
+    server's."""
+    label, name, custom = choice.get("server_label"), choice.get("name"), choice.get("type") == "custom"
     if choice.get("type") == "mcp":
         return [tool for tool in tools if tool.server == label and name in (None, tool.tool.name)]
-    return [tool for tool in tools if tool.server is None and name in (tool.name, tool.tool.name)]
+    own = (tool for tool in tools if tool.server is None and tool.custom == custom)
+    return [tool for tool in own if name in (tool.name, tool.tool.name)]
 
 
 class Grammars:
@@ -139,9 +142,9 @@ class Grammars:
             matcher = self.matcher(self.grammar(dialect, demand, opening, may_reason=may_reason))
         budget = None
         if thinking_tokens is not None:
-            closing = self.vocabulary.tokenize(dialect.reasoning_end)
-            piece = self._piece
-            budget = ThinkingBudget(dialect.parser(prompt), piece, thinking_tokens, closing)
+            tokens = Tokens(self._piece, self.vocabulary.tokenize)
+            closing = (dialect.early_words if thinking_tokens else "") + dialect.reasoning_end
+            budget = ThinkingBudget(dialect.parser(prompt), tokens, thinking_tokens, closing)
         return OutputConstraint(matcher, budget) if matcher or budget else None
 
     def _piece(self, token: int) -> bytes:

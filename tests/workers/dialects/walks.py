@@ -73,8 +73,9 @@ def walk(constraint: OutputConstraint, known: Vocabulary, rng: random.Random, li
         token = int(rng.choice(_likely(allowed, rng, len(tokens), limit)))
         if token == end:
             continue
-        constraint.accept(token)
-        tokens.append(token)
+        for taken in constraint.instead(token) or (token,):
+            constraint.accept(taken)
+            tokens.append(taken)
     else:
         return None
     return known.tokenizer.decode_bytes(tokens).decode(errors="replace")

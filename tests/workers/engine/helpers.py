@@ -64,6 +64,9 @@ class Allowed:
     def finished(self) -> bool:
         return not self._next
 
+    def instead(self, token: int) -> Sequence[int]:
+        return ()
+
     def accept(self, token: int) -> None:
         assert token in self._next
         self.accepted.append(token)
@@ -89,6 +92,9 @@ class Endless:
 
     def __init__(self, end_tokens: frozenset[int]) -> None:
         self.end_tokens = end_tokens
+
+    def instead(self, token: int) -> Sequence[int]:
+        return ()
 
     def accept(self, token: int) -> None:
         assert token not in self.end_tokens

@@ -7,8 +7,10 @@ import gc
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import llama_cpp.llama_cpp as llama
 import numpy as np
 import pytest
 
@@ -16,9 +18,11 @@ from shared.settings import Settings
 from tests.workers.engine.conftest import MODEL, EngineFactory
 from tests.workers.engine.helpers import Allowed, Endless, chat, read, run, start
 from tests.workers.engine.reference import Reference
+from workers.engine import runner
 from workers.engine.context import Context, DecodeFailed
 from workers.engine.core import EngineFailed, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.engine import LlamaEngine, load_engine
+from workers.engine.scheduler import SMALLEST_CHUNK
 
 PROMPTS = [chat(f"Count from {i} to {i + 3 + i % 5}. " + "Please. " * (i * 3)) for i in range(16)]
 
@@ -325,6 +329,31 @@ async def test_a_long_prompt_does_not_stop_running_streams(make_engine: EngineFa
     await stream.aclose()
 
 
+async def test_a_step_is_measured_until_a_gpu_has_computed_it(
+    make_engine: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU llama_decode returns before anything is computed: here the wait for that takes a second each time."""
+    waits = 0
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def perf_counter() -> float:
+            return time.perf_counter() + waits
+
+    def wait(_: object) -> None:
+        nonlocal waits
+        waits += 1
+
+    engine = await make_engine()
+    monkeypatch.setattr(llama, "llama_synchronize", wait)
+    monkeypatch.setattr(runner, "time", Clock)
+    await run(engine, [5] * 100, constraint=endless(engine), max_tokens=3)
+    assert engine.stats.decode_seconds >= engine.stats.steps == 3
+    assert engine._scheduler.pace.prompt_tokens == SMALLEST_CHUNK  # at 10 ms a token
+
+
 async def test_several_prompts_prefill_in_one_step(make_engine: EngineFactory) -> None:
     engine = await make_engine()
     first = start(engine, [3] * 600, max_tokens=0)  # keeps it busy until the others are there
@@ -369,6 +398,23 @@ async def test_tokens_forced_in_the_middle_are_exact_too(engine: LlamaEngine, re
     prompt = engine.tokenize(chat("Hello"))
     reference.check_greedy(prompt, result.tokens[:1], everything - {10, 11})
     reference.check_greedy(prompt + result.tokens[:-1], result.tokens[-1:], everything - {20, 21})
+
+
+@pytest.mark.parametrize("top_logprobs", [None, 0])
+async def test_a_token_can_be_replaced(engine: LlamaEngine, top_logprobs: int | None) -> None:
+    """With logprobs too, where nothing else is forced: what was not sampled is certain."""
+
+    class Replacing(Allowed):
+        def instead(self, token: int) -> list[int]:
+            return [7, 8, 9] if self.accepted == [5] else []
+
+    constraint = Replacing([5, 7, 8, 9, 11], [5, 6, 6, 6, 11])
+    result = await run(engine, chat("Hello"), Sampling(temperature=0, top_logprobs=top_logprobs), constraint=constraint)
+    assert result.tokens == constraint.accepted == [5, 7, 8, 9, 11]
+    if top_logprobs is not None:
+        logprobs = [one for chunk in result.chunks for one in chunk.logprobs or ()]
+        assert [one.token for one in logprobs] == result.tokens
+        assert [one.logprob for one in logprobs[1:4]] == [0, 0, 0]
 
 
 async def test_a_constraint_that_raises_fails_alone(engine: LlamaEngine) -> None:

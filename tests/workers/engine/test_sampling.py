@@ -92,6 +92,14 @@ def test_the_largest_are_the_largest(size: int, count: int) -> None:
     assert values[largest(values, count)].tolist() == sorted(values.tolist(), reverse=True)[:count]
 
 
+@pytest.mark.parametrize("count", [1, 40, 100])
+@pytest.mark.parametrize("size", [40_001, 150_543])
+def test_of_equally_large_ones_the_first_are_taken(size: int, count: int) -> None:
+    values = random_logits(size).round(1)  # many are equal, behind the last full row of the grid too
+    values[-1] = values.max() + 1
+    assert largest(values, count).tolist() == np.argsort(-values, kind="stable")[:count].tolist()
+
+
 def test_temperature_0_takes_the_likeliest() -> None:
     logits = random_logits(2048)
     assert Sampler(Sampling(temperature=0)).choose(logits.copy()) == logits.argmax()

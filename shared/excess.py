@@ -1,0 +1,103 @@
+"""What is short to write and huge to follow: repeated repetitions in regexes, multiples of large numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from math import lcm
+from typing import Any
+
+MAX_REGEX_SIZE = 100_000  # characters of a regular expression with its repetitions written out
+MAX_MULTIPLE = 20_000  # without its factors of ten: an automaton counts up to it; 10^6 would take seconds and 500 MB
+_HUGE = 10**9
+
+_REGEX = re.compile(
+    r"""(?P<atom>\[\^?\]?(?:[^\]\\]|\\.)*\]|\\[pPxu]\{[^}]*\}|\\.|\\)
+      | (?P<open>\((?:\?(?:P?<\w+>|[a-zA-Z-]*:|[a-zA-Z-]+(?=\))))?)
+      | (?P<close>\))
+      | (?P<count>\{(?P<least>\d+)(?P<to>,(?P<most>\d*))?\})
+      | (?P<operator>[*+?|])
+      | (?P<char>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_DATA = frozenset({"const", "enum", "default", "examples"})  # keywords whose values are no schemas
+_MERGING = ("allOf", "anyOf", "oneOf", "$ref")
+
+
+def regex_size(regex: str) -> int:
+    """How long a regular expression is with its repetitions written out; 10^9 at most. Linear in its length."""
+    sizes, last = [0], [0]  # of each open group: of all in it, of the last thing in it
+    for match in _REGEX.finditer(regex):
+        kind = match.lastgroup
+        if kind == "open":
+            sizes.append(0)
+            last.append(0)
+        elif kind == "close" and len(sizes) > 1:
+            last.pop()
+            last[-1] = sizes.pop()
+            sizes[-1] += last[-1]
+        elif kind == "count":
+            times = int((match["most"] or match["least"])[:10])
+            grown = min(last[-1] * max(times, 1), _HUGE)
+            sizes[-1] += grown - last[-1]
+            last[-1] = grown
+        elif kind != "operator":
+            sizes[-1] += 1
+            last[-1] = 1
+        sizes[-1] = min(sizes[-1], _HUGE)
+    return min(sum(sizes), _HUGE)
+
+
+def excess(schema: Mapping[str, Any]) -> str | None:
+    """What of a JSON schema is too large to be followed, with the keyword; None where all can be."""
+    merged, merging = 1, False
+    for part in _schemas(schema):
+        merging = merging or any(keyword in part for keyword in _MERGING)
+        patterns = part.get("patternProperties")
+        for keyword, regex in [
+            ("pattern", part.get("pattern")),
+            *(("patternProperties", regex) for regex in (patterns if isinstance(patterns, Mapping) else ())),
+        ]:
+            if isinstance(regex, str) and (problem := regex_excess(regex)) is not None:
+                return f"{keyword}: {problem}"
+        step = _step(part.get("multipleOf"))
+        merged = min(lcm(merged, step), _HUGE)
+        if step > MAX_MULTIPLE or (merging and merged > MAX_MULTIPLE):
+            return f"multipleOf: numbers up to {MAX_MULTIPLE} (times a power of ten) can be followed, also all together"
+    return None
+
+
+def regex_excess(regex: str) -> str | None:
+    """Why a regular expression is too large; None where it is not."""
+    if (size := regex_size(regex)) <= MAX_REGEX_SIZE:
+        return None
+    written = "a billion or more" if size == _HUGE else str(size)
+    return f"with its repetitions written out it has {written} characters; at most {MAX_REGEX_SIZE} are possible"
+
+
+def _step(multiple: Any) -> int:
+    """The digits of a number that others are multiples of, without tens."""
+    if not isinstance(multiple, int | float) or isinstance(multiple, bool):
+        return 1
+    try:
+        digits = int("".join(map(str, Decimal(str(multiple)).as_tuple().digits)) or 0)
+    except (InvalidOperation, ValueError):
+        return _HUGE
+    while digits and digits % 10 == 0:
+        digits //= 10
+    return min(max(digits, 1), _HUGE)
+
+
+def _schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every object in a schema that may be one, those that merge others first."""
+    found: list[Mapping[str, Any]] = []
+    waiting: list[Any] = [schema]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            found.append(value)
+            waiting += [inner for key, inner in value.items() if key not in _DATA]
+        elif isinstance(value, list):
+            waiting += value
+    return iter(sorted(found, key=lambda part: not any(keyword in part for keyword in _MERGING)))

@@ -1,0 +1,64 @@
+"""Schemas and grammars that are better tried in a process of their own (`shared.grammar_program`), and that process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from shared.grammar_program import CPU_SECONDS
+
+MAX_LEVELS = 600  # of references one inside another; some thousands end a process, as llguidance recurses
+MAX_RULES = 600  # of a Lark grammar, which may lead from one to the next
+MAX_MERGED = 6  # patterns that may have to hold for the same text; each one more doubles llguidance's work
+WALL_SECONDS = 5 * CPU_SECONDS  # on a busy machine
+TOO_MUCH = "it is too large to be followed: references or rules are too deep, or too many patterns hold for one text"
+
+
+def is_risky(schema: Mapping[str, Any]) -> bool:
+    """Whether llguidance might not come to an end with a schema, as far as a look can tell."""
+    references: set[str] = set()
+    patterns: set[str] = set()
+    merges, deepest = False, 0
+    waiting: list[tuple[Any, int]] = [(schema, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(value, Mapping):
+            merges = merges or "allOf" in value or "$ref" in value
+            references |= {str(value["$ref"])} if "$ref" in value else set()
+            patterns |= {str(value[keyword]) for keyword in ("pattern", "format") if keyword in value}
+            waiting += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, list):
+            waiting += [(inner, depth + 1) for inner in value]
+    return len(references) * deepest > MAX_LEVELS or (merges and len(patterns) > MAX_MERGED)
+
+
+def is_risky_lark(words: Iterable[str]) -> bool:
+    """The same for a Lark grammar, by its words."""
+    counts = Counter(words)
+    return counts[":"] > MAX_RULES or counts["&"] + counts["~"] > MAX_MERGED
+
+
+@lru_cache(maxsize=64)
+def tried_apart(grammar: str) -> str | None:
+    """Why a grammar cannot be used; None where it can. Takes a process, 0.1 s, at worst some seconds."""
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", "shared.grammar_program"],
+            input=grammar,
+            capture_output=True,
+            text=True,
+            timeout=WALL_SECONDS,
+            check=True,
+            env={key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ},
+        )
+        problem: str | None = json.loads(ended.stdout)
+    except (subprocess.SubprocessError, ValueError):
+        return TOO_MUCH
+    return problem

@@ -1,0 +1,41 @@
+"""Tries one grammar in a process of its own: llguidance may take for ever over one, or all of the stack.
+
+It reads a grammar from standard input and prints why it cannot be used as JSON, null where it can. The kernel ends it
+when it takes too much.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+
+from llguidance import LLMatcher
+
+from shared.trial import LIMITS, Trials
+
+CPU_SECONDS = 3
+MEMORY_BYTES = 2 * 1024**3  # of address space
+STACK_BYTES = 4 * 1024**2  # half of what threads of workers and front ends have
+
+
+def problem(grammar: str) -> str | None:
+    """Why a grammar cannot be used; None where it can."""
+    refused, messages = LLMatcher.validate_grammar_with_warnings(grammar, limits=LIMITS)
+    return str(messages[0]) if refused else Trials(1).problem(grammar)
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    grammar = sys.stdin.read()
+    threading.stack_size(STACK_BYTES)
+    thread = threading.Thread(target=lambda: print(json.dumps(problem(grammar))))
+    thread.start()
+    thread.join()
+
+
+if __name__ == "__main__":
+    main()

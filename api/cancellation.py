@@ -1,4 +1,4 @@
-"""Cancelling a response that somebody does not want any more: queued, running, or left behind by a lost worker."""
+"""Cancelling or deleting a response: one that waits, one that runs, one that a lost worker has left behind."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ async def cancel(redis: Redis, settings: Settings, response_id: str, owner: str)
     if wish.leased:
         await end(redis, settings, response_id, token, lambda emitter: emitter.cancel(None))
     return wish.status
+
+
+async def delete(redis: Redis, settings: Settings, response_id: str, owner: str) -> bool:
+    """Deletes a response, and cancels one that has not ended, as `cancel` does; False when this owner has none."""
+    token = secrets.token_hex(8)
+    deletion = await records.delete(redis, response_id, owner, token, LEASE_MS)
+    if deletion is None:
+        return False
+    if deletion.leased:
+        await end(redis, settings, response_id, token, lambda emitter: emitter.cancel(None))
+    return True

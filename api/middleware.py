@@ -21,6 +21,9 @@ REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 RESPONSE_ID = web.RequestKey("RESPONSE_ID", str)
 """The response a request has made, for the log: workers' lines name it, and know no requests."""
 
+DELIVERED = web.RequestKey("DELIVERED", bool)
+"""Set when all of a streamed answer has been sent: a client that leaves then, without waiting for more, was served."""
+
 PROBES = frozenset({"/healthz", "/readyz"})  # asked for all the time
 CLIENT_LEFT = 499  # as nginx logs it
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -36,12 +39,14 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
     if theirs := _client_id(request):
         ids["client_request_id"] = theirs
     with structlog.contextvars.bound_contextvars(**ids):
-        status = CLIENT_LEFT
+        status = None
         try:
             response = await handler(request)
             status = response.status
             return response
         finally:
+            if status is None:
+                status = 200 if DELIVERED in request else CLIENT_LEFT
             write = log.debug if request.path in PROBES else log.info
             write(
                 "request",

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from api import sse
 from api.follower import LogAway, ResponseGone, follow
+from api.middleware import DELIVERED
 from api.readers import Reader, Readers
 from api.relay import Relay, Subscription
 from shared.rebuild import rebuild
@@ -94,6 +95,8 @@ class Streams:
                     if events:
                         ended = is_terminal(events[-1])
                         await _write(stream, reader, wire.frames(events) + (wire.done if ended else b""))
+                        if ended:
+                            request[DELIVERED] = True
                         spoke = time.monotonic()
                     elif time.monotonic() - spoke >= self._settings.ping_seconds:
                         await _write(stream, reader, sse.PING)
@@ -110,6 +113,7 @@ class Streams:
         await stream.prepare(request)
         with self._reading(request) as reader:
             await _write(stream, reader, wire.frames(rebuild(final, after)) + wire.done)
+            request[DELIVERED] = True
         await stream.write_eof()
         return stream
 

@@ -296,9 +296,11 @@ async def serve(
     json_response: bool = False,
     tls: tuple[str, str] | None = None,
     wrap: Callable[[ASGIApp], ASGIApp] | None = None,
+    keep_alive: int = 5,
 ) -> AsyncIterator[None]:
     """Runs a server of the SDK. `old`: HTTP+SSE of 2024. `legacy`: knows only the versions with a session. `token`:
-    answers 401 to any other. `tls`: files of a certificate chain and its key. `wrap`: a layer above."""
+    answers 401 to any other. `tls`: files of a certificate chain and its key. `wrap`: a layer above. `keep_alive`:
+    seconds that an idle connection is kept."""
     app: ASGIApp
     if old:
         assert isinstance(server, MCPServer)
@@ -321,6 +323,7 @@ async def serve(
             lifespan="on",
             ws="none",
             timeout_graceful_shutdown=2,
+            timeout_keep_alive=keep_alive,
             ssl_certfile=tls[0] if tls else None,
             ssl_keyfile=tls[1] if tls else None,
         )

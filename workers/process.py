@@ -6,8 +6,10 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import cast
 
 import structlog
@@ -39,6 +41,8 @@ from workers.worker import QueueWorker
 
 log = structlog.get_logger()
 
+STOP_SECONDS = 4.0  # what a process that stops may take behind its DRAIN_SECONDS
+THREAD_SECONDS = 1.0  # then, for a model that is being loaded or a long step of llama.cpp: nobody waits for them
 RETIRE_SECONDS = 0.5  # with Redis away: a process that stops has little time
 
 
@@ -52,7 +56,7 @@ def run(settings: Settings) -> None:
 
 
 async def serve(settings: Settings, models: list[Served], loader: Loader) -> None:
-    """Serves `models` until SIGTERM, SIGINT or cancellation."""
+    """Serves `models` until SIGTERM, SIGINT or cancellation. The process ends soon after, whatever its threads do."""
     process = WorkerProcess(settings, models, loader)
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -64,10 +68,21 @@ async def serve(settings: Settings, models: list[Served], loader: Loader) -> Non
             await starting
             await stopping
     finally:
+        last = _end_process_in(settings.drain_seconds + STOP_SECONDS)
         for task in (starting, stopping):
             task.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
         await process.stop()
+        last.cancel()
+        _end_process_in(THREAD_SECONDS)
+
+
+def _end_process_in(seconds: float) -> threading.Timer:
+    """The interpreter waits for all threads before it ends, and no call of llama.cpp can be interrupted."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class WorkerProcess:
@@ -95,6 +110,7 @@ class WorkerProcess:
             sealer,
             _connect(settings, sealer),
         )
+        self._room = asyncio.Event()  # a worker has room again
         self._leases.on_room = self._look_for_jobs
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
@@ -127,6 +143,7 @@ class WorkerProcess:
     async def stop(self) -> None:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
         log.info("worker_draining", worker=self.id, running=self.running)
+        drained = time.monotonic() + self._settings.drain_seconds
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
                 await registry.retire(self._redis, self.id)
@@ -135,8 +152,8 @@ class WorkerProcess:
         if self._listener:  # first of all, so that it takes no wake-up from another process
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
-        drain = self._settings.drain_seconds
-        await asyncio.gather(*(worker.drain(drain) for worker in self._workers.values()))
+        left = max(drained - time.monotonic(), 0)
+        await asyncio.gather(*(worker.drain(left) for worker in self._workers.values()))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -167,6 +184,7 @@ class WorkerProcess:
             slots=settings.slots,
             poll_seconds=settings.poll_seconds,
             job_timeout_seconds=settings.job_timeout_seconds,
+            on_room=self._room.set,
         )
 
     def _look_for_jobs(self) -> None:
@@ -226,9 +244,12 @@ class WorkerProcess:
     async def _listen(self) -> None:
         """Waits for wake-ups of all queues at once: each element wakes one worker, and polling is the safety net."""
         while True:
+            self._room.clear()
             names = [keys.wake(model) for model, worker in self._workers.items() if worker.has_room]
             if not names:
-                await asyncio.sleep(self._settings.poll_seconds)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.poll_seconds):
+                        await self._room.wait()
                 continue
             try:
                 if popped := await queue.pop(self._redis, names):

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from shared.redis import queue
 from shared.redis.outage import outage
-from workers.generate import LeaseLost, NotHere
+from workers.generate import LeaseLost, NotHere, Stuck
 from workers.lease import Leases
 from workers.pace import Pace
 
@@ -45,7 +45,9 @@ class QueueWorker(Worker):
         slots: int,
         poll_seconds: float,
         job_timeout_seconds: float,
+        on_room: Callable[[], None],
     ) -> None:
+        """`on_room` is called when it has looked for jobs and has room for more."""
         super().__init__(
             [func(self._adapt(name, function), name=name) for name, function in functions.items()],  # type: ignore[arg-type]
             queue_name="lr:arq",  # arq's own bookkeeping; jobs come from `shared.redis.queue`
@@ -62,9 +64,11 @@ class QueueWorker(Worker):
         )
         self.model = model
         self._redis = redis
+        self._on_room = on_room
         self._leases = leases
         self._woken = asyncio.Event()
         self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
+        self._stuck: set[str] = set()  # jobs that are left to their lease
         self.pace = Pace()
         self.paused = False  # the model cannot be loaded here, and another worker has it
 
@@ -112,13 +116,15 @@ class QueueWorker(Worker):
     async def drain(self, seconds: float) -> None:
         """Takes no more jobs, gives those that run `seconds` to end and the rest back to the queue.
 
-        What cannot be given back soon, because Redis is away, is left to its lease.
+        What cannot be given back soon, because Redis is away, is left to its lease. A claim that is waited for, because
+        nobody else can have the jobs it brings, takes its time from the same `seconds`.
         """
+        began = time.monotonic()
         self.allow_pick_jobs = False
-        with suppress(asyncio.TimeoutError):  # a claim on its way brings jobs that nobody else can have
+        with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._polling.acquire(), CLAIM_SECONDS)
         if self.tasks:
-            await asyncio.wait(list(self.tasks.values()), timeout=seconds)
+            await asyncio.wait(list(self.tasks.values()), timeout=max(began + seconds - time.monotonic(), 0))
         await self._hand_over()
         self._reap()
         if self.tasks:
@@ -146,6 +152,8 @@ class QueueWorker(Worker):
             self._reap()
             if self.has_room:
                 await self._claim()
+            if self.has_room:
+                self._on_room()
 
     async def _claim(self) -> None:
         token = self._leases.new_token()
@@ -185,6 +193,9 @@ class QueueWorker(Worker):
     async def _release(self, job_id: str, *, done: bool) -> None:
         token = _token.get()
         await self._leases.give_up(job_id, token)
+        if job_id in self._stuck:
+            self._stuck.discard(job_id)
+            return
         try:
             await queue.release(self._redis, self.model, job_id, token, done=done)
         except RedisError as error:  # the lease lapses by itself; a response that has ended took its job with it
@@ -200,6 +211,9 @@ class QueueWorker(Worker):
                 done = True
             except LeaseLost:
                 log.warning("lease_lost", job_id=job_id)
+            except Stuck:
+                log.error("job_left_to_its_lease", job_id=job_id, job_try=ctx["job_try"])
+                self._stuck.add(job_id)
             except NotHere:
                 log.warning("job_given_back", job_id=job_id)
                 raise Retry from None

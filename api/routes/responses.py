@@ -13,7 +13,7 @@ from aiohttp import web
 
 from api.admission import RETRY_UNKNOWN_SECONDS
 from api.auth import owner_of
-from api.cancellation import cancel
+from api.cancellation import cancel, delete
 from api.compaction import compacted, summary_request
 from api.context import CHORES, CREATION, DRAINING, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
@@ -87,7 +87,7 @@ async def retrieve_response(request: web.Request) -> web.StreamResponse:
 @routes.delete("/v1/responses/{id}")
 async def delete_response(request: web.Request) -> web.Response:
     response_id = request.match_info["id"]
-    if not await records.delete(request.app[REDIS], response_id, owner_of(request)):
+    if not await delete(request.app[REDIS], request.app[SETTINGS], response_id, owner_of(request)):
         raise response_not_found(response_id)
     return web.json_response({"id": response_id, "object": "response", "deleted": True})
 

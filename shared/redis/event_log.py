@@ -88,13 +88,15 @@ async def finish(
     turn: Sequence[Item] = (),
     conversation_ttl_seconds: int | None = None,
     torn: bool = False,
+    alone: bool = False,
 ) -> bool:
     """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost.
 
-    A response of a conversation gives up its hold of it, and adds `turn` to it if it ended well.
+    A response of a conversation gives up its hold of it, and adds `turn` to it if it ended well. With `alone` its
+    conversation is not looked at: the hold is void without the job.
     Raises LogCut where the log ends before `first`; nothing was done then. With `torn` the end follows the hole.
     """
-    response_id, conversation = response.id, response.conversation
+    response_id, conversation = response.id, None if alone else response.conversation
     joining = turn if conversation and response.status in CONTINUABLE else []
     done: int = await scripts.FINISH.call(
         redis,

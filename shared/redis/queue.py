@@ -121,6 +121,7 @@ async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int
             lease_ms,
             2 * JOB_TTL_MS,
             keys.JOB_PREFIX,
+            keys.RESPONSE_PREFIX,
         ],
     )
     return [Claim(found[i].decode(), int(float(found[i + 1]))) for i in range(0, len(found), 2)]

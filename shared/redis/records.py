@@ -269,16 +269,27 @@ async def read_turns(redis: Redis, response_ids: Sequence[str], owner: str | Non
     ]
 
 
-async def delete(redis: Redis, response_id: str, owner: str) -> bool:
-    """Deletes a response; one that still runs is cancelled by that. False when there is none of this owner."""
-    names = [keys.response(response_id), keys.events(response_id)]
-    deleted: int = await scripts.DELETE.call(redis, names, [owner])
-    return deleted == 1
+class Deletion(NamedTuple):
+    leased: bool  # it has not ended and nobody runs it: the caller holds the lease now and has to end it
+
+
+async def delete(redis: Redis, response_id: str, owner: str, token: str, lease_ms: int) -> Deletion | None:
+    """Deletes a response; one that still runs is cancelled by that. None when there is none of this owner."""
+    names = [keys.response(response_id), keys.events(response_id), keys.lease(response_id)]
+    deleted: int = await scripts.DELETE.call(redis, names, [owner, token, lease_ms])
+    return Deletion(deleted == 2) if deleted else None
 
 
 async def forget(redis: Redis, response_id: str) -> None:
     """Removes what is left of an unstored response after its end."""
     await redis.delete(keys.response(response_id), keys.events(response_id))
+
+
+async def discard(redis: Redis, response_id: str, token: str) -> bool:
+    """Removes a running response that cannot be read or ended; False when another worker has it."""
+    names = [keys.lease(response_id), keys.response(response_id), keys.events(response_id)]
+    discarded: int = await scripts.DISCARD.call(redis, names, [token])
+    return discarded == 1
 
 
 async def start(redis: Redis, response: Response, token: str) -> None:

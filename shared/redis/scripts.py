@@ -55,6 +55,7 @@ CONTEXT: Final = _script("_conversation", "context")
 WORKERS: Final = _script("workers")
 CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
+DISCARD: Final = _script("discard")
 START: Final = _script("start")
 RATE: Final = _script("rate")
 CHECKPOINT: Final = _script("_lease", "checkpoint")
@@ -67,7 +68,7 @@ CONVERSATION_PAGE: Final = _script("conversation_page")
 CONVERSATION_ITEMS: Final = _script("_conversation", "conversation_items")
 ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
-    RATE,
+    *(RATE, DISCARD),
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
     *(OVERDUE, EXPIRE),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),

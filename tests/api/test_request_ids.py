@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from structlog.testing import LogCapture
 
 from tests.conftest import StackFactory
-from tests.stack import Stack
+from tests.stack import MODEL, Stack
 from tests.waiting import until
 from workers.engine.scripted import Script
 
@@ -88,3 +89,30 @@ async def test_a_client_that_leaves_is_logged_as_such(make_stack: StackFactory, 
     await until(lambda: stack.engine.stats.running == 1)
     task.cancel()
     await until(lambda: any(line.get("status") == 499 for line in lines))
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_client_that_leaves_with_the_last_event_has_been_answered(
+    stack: Stack, lines: Lines, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    """As the Codex CLI does: it closes the connection on the terminal event, whatever the server still has to do."""
+    _, first = await stack.post(input="Hi")
+    before = len(lines)
+    left = asyncio.Event()
+
+    async def never(_: web.StreamResponse, __: bytes = b"") -> None:
+        left.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(web.StreamResponse, "write_eof", never)
+    url = f"{stack.url}/v1/responses"
+    body = {"model": MODEL, "input": "Hi", "stream": True}
+    request = stack.http.get(f"{url}/{first['id']}?stream=true") if resumed else stack.http.post(url, json=body)
+    async with request as answer:
+        async for line in answer.content:
+            if line.startswith(b"event: response.completed"):
+                break
+        await left.wait()
+        answer.close()
+    await until(lambda: any(line["event"] == "request" for line in lines[before:]))
+    assert [line["status"] for line in lines[before:] if line["event"] == "request"] == [200]

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from tests.chaos import run
-from tests.chaos.kinds import NETWORK_FAULTS, PROCESS_FAULTS, REDIS_FAULTS
+from tests.chaos.kinds import NETWORK_FAULTS, PROCESS_FAULTS, REDIS_FAULTS, TOOL_FAULTS
 from tests.chaos.report import show
 
 
@@ -46,7 +46,7 @@ def main(
 ) -> None:
     """Put llamarelay under load and under fire, and check from outside that nothing is lost."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    kinds = [*PROCESS_FAULTS, *(REDIS_FAULTS * redis), *(NETWORK_FAULTS * network)]
+    kinds = [*PROCESS_FAULTS, *(REDIS_FAULTS * redis), *((NETWORK_FAULTS + TOOL_FAULTS) * network)]
     plan = run.Plan(
         seconds=seconds,
         seed=seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.chaos.story import Event, Story, Violation
+from tests.chaos.tools import without_keys
 from tests.wire import check_items
 
 Answer = dict[str, Any]
@@ -20,20 +21,33 @@ def answer_of(response: Event) -> Answer:
     return {"status": response["status"], "output": said(response), "usage": usage}
 
 
+def _as_generated(answer: Answer) -> Answer:
+    """Without the tokens that were read."""
+    return {**answer, "usage": {**answer["usage"], "input_tokens": None, "total_tokens": None}}
+
+
 def said(response: Event) -> list[tuple[str, str]]:
     """Each item as its kind and all its text."""
-    items = []
-    for item in response["output"]:
-        text = item.get("arguments") or item.get("input") or "".join(part["text"] for part in item.get("content") or [])
-        items.append((item["type"], text))
-    return items
+    return [(item["type"], _text(item)) for item in response["output"]]
+
+
+def _text(item: Event) -> str:
+    match item["type"]:
+        case "mcp_list_tools":
+            return ", ".join(tool["name"] for tool in item["tools"])
+        case "mcp_call":
+            return without_keys(f"{item['name']} {item['arguments']}")
+    return item.get("arguments") or item.get("input") or "".join(part["text"] for part in item.get("content") or [])
 
 
 def check_whole(story: Story, undisturbed: Answer) -> None:
     """A stream that ended by itself: well formed, and what an undisturbed run says. Raises Violation."""
     check_form(story)
     assert story.final is not None
-    if (found := answer_of(story.final)) != undisturbed:
+    found = answer_of(story.final)
+    if any(item["type"] == "mcp_call" and item["error"] for item in story.final["output"]):
+        found, undisturbed = _as_generated(found), _as_generated(undisturbed)  # the model has read something else
+    if found != undisturbed:
         raise Violation(f"the answer is not that of an undisturbed run:\n{found}\n{undisturbed}", story)
 
 

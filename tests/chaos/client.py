@@ -88,6 +88,7 @@ class Client:
     ) -> Any:  # aiohttp's request context manager
         if story.response_id is None:
             assert body is not None
+            story.posts = 1 if headers else story.posts + 1
             return self._http.post(f"{web.url}/v1/responses", json={**body, "stream": True}, headers=headers)
         query = {"stream": "true"} | ({"starting_after": str(len(story.raw) - 1)} if story.raw else {})
         return self._http.get(f"{web.url}/v1/responses/{story.response_id}", params=query)

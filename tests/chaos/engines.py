@@ -24,8 +24,10 @@ from workers.engine.core import (
 from workers.engine.generation import Generation
 from workers.engine.scripted import Script, ScriptedEngine
 
+TEMPLATE = Path(__file__).parent.parent / "workers" / "dialects" / "templates" / "Qwen-Qwen3-0.6B.jinja"
 THINKING = 12  # words of reasoning before a scripted answer
 _WORDS = re.compile(r"Say (\d+) words")
+_TOOLS = re.compile(r"Use (one tool|both tools) with (~[0-9a-f]+)")
 _ALPHABET = ("tide", "wörld", "zwölf", "鯨", "🙂", "ok", "naïve", "done")
 
 
@@ -39,12 +41,32 @@ def thoughts() -> str:
     return " ".join(f"hm{i}" for i in range(THINKING))
 
 
+def calls(prompt: str, which: str, key: str) -> str:
+    """What the scripted engine does about `Use both tools with KEY`: two calls at once, then one, then an answer."""
+
+    def call(name: str, number: int) -> str:
+        arguments = f'{{"key": "{key}-{number}"}}'
+        return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
+
+    match prompt.count("<tool_response>"):
+        case 0 if which == "one tool":
+            return call("look", 0)
+        case 0:
+            return f"{call('look', 0)}\n{call('change', 1)}"
+        case 2:
+            return call("change", 2)
+    return words(2)
+
+
 def scripted() -> ScriptedEngine:
     """An engine whose answer depends on the prompt alone, wherever it is taken up: `Say 30 words`."""
-    engine = ScriptedEngine()
+    engine = ScriptedEngine(chat_template=TEMPLATE.read_text())
 
     def script(request: GenerationRequest) -> Script:
         prompt = engine.text(request.tokens[: len(request.tokens) - request.generated])
+        if asked := _TOOLS.findall(prompt):
+            text = calls(prompt, *asked[-1])
+            return Script(*(engine.piece(token) for token in engine.tokenize(text)[request.generated :]))
         count = int((_WORDS.findall(prompt) or ["10"])[-1])
         text = (f"{thoughts()}</think>" if "<think>" in prompt else f"<think>{thoughts()}</think>") + words(count)
         return Script(*(engine.piece(token) for token in engine.tokenize(text)[request.generated :]))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from tests.chaos.cluster import Cluster, Member
 from tests.chaos.scenarios import Tally
 from tests.chaos.story import Story
+from tests.proxy import Proxy
 
 
 @dataclass
@@ -32,9 +33,18 @@ class Faults:
     """Does one thing after the other to a cluster, as the seed says."""
 
     def __init__(
-        self, cluster: Cluster, rng: random.Random, tally: Tally, kinds: list[str], *, every: float, lease: float
+        self,
+        cluster: Cluster,
+        tools: Proxy,
+        rng: random.Random,
+        tally: Tally,
+        kinds: list[str],
+        *,
+        every: float,
+        lease: float,
     ) -> None:
         self._cluster = cluster
+        self._tools = tools
         self._rng = rng
         self._tally = tally
         self._kinds = kinds
@@ -84,6 +94,8 @@ class Faults:
         role = kind.split()[0]
         if role == "redis":
             return (None if self._redis_away else self._restart_redis), self._cluster.members[0]
+        if role == "tools":
+            return self._hang_tools, self._cluster.members[0]
         peers = {"web": self._cluster.webs, "worker": self._cluster.workers}.get(role)
         peers = peers or self._rng.choice([self._cluster.webs, self._cluster.workers])
         well = [member for member in peers if member.well]
@@ -152,6 +164,13 @@ class Faults:
             fault.over = time.monotonic()
         finally:
             self._redis_away = False
+
+    async def _hang_tools(self, kind: str, target: Member, length: float) -> None:
+        fault = self._done(kind, "tools", [story for story in self._tally.open if story.streaming and story.remote])
+        self._tools.hang()
+        await asyncio.sleep(3 * length)
+        self._tools.heal()
+        fault.over = time.monotonic()
 
     async def _partition(self, kind: str, target: Member, length: float) -> None:
         fault = self._note(f"{target.role} {kind}", target)

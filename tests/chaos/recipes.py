@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.chaos.cluster import MODEL, SCRIPTED
+from tests.chaos.tools import new_key, tool, with_key
 
 Body = dict[str, Any]
 
@@ -59,6 +60,20 @@ SCHEMA = {
 SCRIPTED_TEXT = {f"scripted-{count}": _ask(SCRIPTED, f"Say {count} words") for count in (10, 30)}
 
 ALL: dict[str, Body] = {**TEXT, **REASONING, **TOOLS, **SCHEMA, **SCRIPTED_TEXT}
+
+
+def remote(url: str) -> dict[str, Body]:
+    """An MCP loop: a read-only call alone, and one with a call that may not be made twice, then another of those."""
+    return {
+        f"remote-{which}": _ask(SCRIPTED, f"Use {what} with {new_key()}", tools=[tool(url)])
+        for which, what in (("one", "one tool"), ("both", "both tools"))
+    }
+
+
+def afresh(body: Body) -> Body:
+    """The same request, with a key of its own where it has one."""
+    return {**body, "input": with_key(body["input"], new_key())}
+
 
 TURNS = ["My name is Bob.", "I live in Rome.", "What is my name?"]
 """A conversation, for chains and conversations: each turn greedy and without reasoning."""

@@ -30,6 +30,12 @@ def show(plan: Plan, result: Result) -> None:
         f"{tally.resumed} resumed at another web, {tally.replayed} logs replayed byte for byte, "
         f"{tally.orphaned} unstored ended with their web, {tally.given_up} given up after three lost workers."
     )
+    if result.tools:
+        lost = result.tools.outcomes["failed"]
+        console.print(
+            f"{result.tools.made} remote calls, {result.tools.again} of them made again, {lost} reported as lost with "
+            "their worker."
+        )
     console.print("visits: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.visits.items())))
     if result.violation:
         console.print(f"\nBROKEN, seed {plan.seed}:", style="bold red")

@@ -19,6 +19,7 @@ from tests.chaos.faults import Fault, Faults
 from tests.chaos.kinds import REDIS_FAULTS
 from tests.chaos.scenarios import Tally, Visits
 from tests.chaos.story import Story, Violation
+from tests.chaos.tools import SETTINGS, Tools, tools_server
 
 END_SECONDS = 120.0  # how long after the last fault everything has to have ended
 IDLE_SECONDS = 15.0  # and how long until no job and no lease is left
@@ -44,6 +45,7 @@ class Plan:
 class Result:
     tally: Tally
     faults: list[Fault] = field(default_factory=list)
+    tools: Tools | None = None
     violation: str | None = None
     seconds: float = 0.0
 
@@ -54,8 +56,9 @@ async def run(plan: Plan, folder: Path) -> Result:
     tally = Tally()
     result = Result(tally)
     fsync = "always" if set(plan.kinds) & set(REDIS_FAULTS) else "everysec"
-    environ: dict[str, str | float] = {"LEASE_SECONDS": plan.lease, "PACE": plan.pace}
+    environ: dict[str, str | float] = {"LEASE_SECONDS": plan.lease, "PACE": plan.pace, **SETTINGS}
     async with (
+        tools_server() as tools,
         Cluster(folder, webs=plan.webs, workers=plan.workers, fsync=fsync, **environ) as cluster,
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -63,16 +66,19 @@ async def run(plan: Plan, folder: Path) -> Result:
             read_bufsize=1 << 22,
         ) as http,
     ):
-        faults = Faults(cluster, random.Random(rng.random()), tally, plan.kinds, every=plan.every, lease=plan.lease)
+        assert tools.proxy is not None
+        chance = random.Random(rng.random())
+        faults = Faults(cluster, tools.proxy, chance, tally, plan.kinds, every=plan.every, lease=plan.lease)
         result.faults = faults.done
         client = Client(http, cluster.webs, random.Random(rng.random()))
-        visits = Visits(client, random.Random(rng.random()), tally, faults.since)
+        visits = Visits(client, random.Random(rng.random()), tally, faults.since, tools)
         began = time.monotonic()
         try:
             await visits.learn()
             began = time.monotonic()
             await _under_fire(plan, visits, faults)
             await _quiet(cluster)
+            tools.check(faults.since)
         except AssertionError as error:
             result.violation = _tell(error, cluster)
         except NotStopped as error:
@@ -81,6 +87,7 @@ async def run(plan: Plan, folder: Path) -> Result:
             result.violation = "Streams that never ended:\n" + "\n".join(_about(s, cluster) for s in tally.open)
         await faults.end()
         _note_slow(tally, folder)
+        result.tools = tools
         result.seconds = time.monotonic() - began
         tally.resumed = client.resumed
     return result

@@ -24,6 +24,7 @@ from tests.chaos.checks import (
 from tests.chaos.client import Client, GivenUp, Gone, Orphaned
 from tests.chaos.kinds import ABSENCES, LOSSES
 from tests.chaos.story import TERMINAL, Event, Story, Violation
+from tests.chaos.tools import Tools
 
 POLL_SECONDS = 0.3
 ENDED = ("completed", "incomplete", "cancelled", "failed")
@@ -49,12 +50,19 @@ class Visits:
     """The scenarios. `undisturbed` holds the answers of a run without faults, and is filled by `learn`."""
 
     def __init__(
-        self, client: Client, rng: random.Random, tally: Tally, faults_since: Callable[[float, Collection[str]], int]
+        self,
+        client: Client,
+        rng: random.Random,
+        tally: Tally,
+        faults_since: Callable[[float, Collection[str]], int],
+        tools: Tools,
     ) -> None:
         self._client = client
         self._rng = rng
         self._tally = tally
         self._faults_since = faults_since
+        self._tools = tools
+        self._recipes = {**recipes.ALL, **recipes.remote(tools.url)}
         self.undisturbed: dict[str, Answer] = {}
 
     @property
@@ -64,9 +72,9 @@ class Visits:
 
     async def learn(self) -> None:
         """Asks everything once, before the first fault."""
-        asked = [self._client.call("POST", "/v1/responses", Story(name), body) for name, body in recipes.ALL.items()]
+        asked = [self._client.call("POST", "/v1/responses", Story(name), body) for name, body in self._recipes.items()]
         found = await asyncio.gather(*asked)
-        self.undisturbed = {name: answer_of(response) for name, response in zip(recipes.ALL, found, strict=True)}
+        self.undisturbed = {name: answer_of(response) for name, response in zip(self._recipes, found, strict=True)}
         previous = None
         for number in range(len(recipes.TURNS)):
             body = recipes.turn(number, previous_response_id=previous)
@@ -224,8 +232,8 @@ class Visits:
             raise Violation(f"the conversation holds {found}, expected {texts}", story)
 
     def _recipe(self) -> tuple[str, dict[str, Any]]:
-        name = self._rng.choice(list(recipes.ALL))
-        return name, recipes.ALL[name]
+        name = self._rng.choice(list(self._recipes))
+        return name, recipes.afresh(self._recipes[name])
 
     async def _stream(self, name: str, body: dict[str, Any], *, slow: float = 0.0) -> Story:
         story = Story(name)
@@ -289,6 +297,7 @@ class Visits:
         kinds = [event["type"] for event in story.events()]
         if ended and [kind for kind in kinds if kind in TERMINAL] != kinds[-1:]:
             raise Violation("not exactly one terminal event at the end", story)
+        self._tools.take(story, self._faults_since)
         self._tally.responses += 1
         self._tally.streams += bool(story.raw)
         self._tally.events += len(story.raw)

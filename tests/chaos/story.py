@@ -33,6 +33,7 @@ class Story:
         self.arrivals: list[float] = []  # when each event came
         self.web: str | None = None  # the front end it comes through, while it does
         self.cuts = 0
+        self.posts = 0  # how often its request was sent; more than one response may come of it without a key
         self.lost = 0
         self.repeated = 0
         self.began = time.monotonic()
@@ -41,6 +42,11 @@ class Story:
     @property
     def ended(self) -> bool:
         return self.final is not None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it uses remote tools."""
+        return "remote-" in self.name
 
     @property
     def streaming(self) -> bool:

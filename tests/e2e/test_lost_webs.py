@@ -4,6 +4,7 @@ stored ends and frees its slot."""
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +15,7 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
+from shared.redis import keys
 from tests.chaos import recipes
 from tests.chaos.checks import Answer, answer_of, check_replay, check_stored, check_whole
 from tests.chaos.cluster import Cluster, Member
@@ -119,6 +121,7 @@ async def test_the_answer_to_a_request_without_stream_is_fetched_at_another_web(
 
 @END
 async def test_an_unstored_response_ends_with_its_web_and_frees_its_slot(tmp_path: Path, end: signal.Signals) -> None:
+    """One that runs, and one that waits for the only slot."""
     async with cluster(tmp_path, SLOTS=1) as (processes, http, undisturbed):
         lost, other = processes.webs
         [worker] = processes.workers
@@ -126,17 +129,28 @@ async def test_an_unstored_response_ends_with_its_web_and_frees_its_slot(tmp_pat
         story = Story(NAME)
         streaming = asyncio.create_task(follow(http, lost, story, {**BODY, "store": False}))
         await until(lambda: story.streaming and bool(worker.running))
+        waiting = Story(NAME)
+        queued = asyncio.create_task(follow(http, lost, waiting, {**BODY, "store": False}))
+        await until(lambda: bool(waiting.raw))
         await end_of(lost, end)
-        await streaming
-        # the only slot is held for as long as the worker keeps the response
-        async with asyncio.timeout(20):
-            while worker.running:
+        await asyncio.gather(streaming, queued)
+        # the only slot is held for as long as the worker keeps a response
+        async with Redis.from_url(processes.redis.url) as redis, asyncio.timeout(30):
+            while await redis.keys("lr:queue:*"):
                 await asyncio.sleep(0.02)
+            if end == signal.SIGKILL:  # one that is stopped tidies up after itself
+                for response_id in (story.response_id, waiting.response_id):
+                    [(_, last)] = await redis.xrevrange(keys.events(str(response_id)), count=1)
+                    response = json.loads(last[b"e"])["response"]
+                    assert (response["id"], response["status"]) == (response_id, "cancelled")
+            assert [key for key in await redis.keys("lr:response:*") if await redis.ttl(key) < 0] == []
+        assert not worker.running
         worker.hold(False)
         status, response = await post(http, other, BODY)
         assert status == 200
         assert answer_of(response) == undisturbed
         assert not story.ended
+        assert not waiting.ended
 
 
 async def test_an_unstored_response_outlives_an_outage_of_redis_shorter_than_its_grace(tmp_path: Path) -> None:

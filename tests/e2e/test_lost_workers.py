@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,29 @@ async def test_a_stopped_worker_hands_its_streams_over_and_exits(tmp_path: Path,
         await stopped.stop()
         assert len(heir.running) > 0
         await streams.check()
+
+
+async def test_processes_stop_in_time_though_redis_takes_what_they_say_and_never_answers(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    """Half-open connections, in the middle of streams, with the time to drain that there is by default."""
+    async with cluster(tmp_path, workers=1, DRAIN_SECONDS=20) as processes:
+        [web, cut_off], [stopped] = processes.webs, processes.workers
+        streams = Streams(http, processes, ("text-60", "schema-none"))
+        await streams.start()
+        other = Story("text-60")
+        left = asyncio.create_task(follow(http, cut_off, other, recipes.ALL[other.name]))
+        await until(lambda: other.streaming)
+        for member in (stopped, cut_off):
+            member.proxy.hang()
+        await asyncio.gather(stopped.stop(), cut_off.stop())  # NotStopped after 25 s
+        with suppress(aiohttp.ClientError):
+            await left
+        assert not other.ended
+        stopped.proxy.heal(drop=True)
+        stopped.start()
+        await streams.check()
+        assert web.alive
 
 
 async def test_a_job_handed_over_many_times_has_taken_no_worker_down(

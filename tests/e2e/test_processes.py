@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,3 +124,27 @@ async def test_a_client_that_drops_its_connection_frees_the_slot(tmp_path: Path)
                 assert (await stored.json())["status"] in ("cancelled", "completed")
     finally:
         up.stop()
+
+
+@pytest.mark.parametrize("stuck", ["loading", "closing"])
+async def test_a_worker_ends_in_time_whatever_its_threads_do(tmp_path: Path, stuck: str) -> None:
+    """A large model is being loaded, or llama.cpp is in the middle of a long step: nothing interrupts them."""
+    with EmbeddedRedis(tmp_path / "redis", port=0) as redis:
+        environ = {"REDIS_URL": redis.url, "MODELS": f"{MODEL}@q8_0", "DRAIN_SECONDS": "0.1", "LOG_FORMAT": "json"}
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.e2e.stuck_worker", stuck),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **environ},
+        )
+        assert worker.stdout is not None
+        try:
+            async with asyncio.timeout(60):
+                await worker.stdout.readuntil(b"model_loading" if stuck == "loading" else b"worker_ready")
+            worker.terminate()
+            async with asyncio.timeout(25):
+                assert await worker.wait() == 0
+        finally:
+            if worker.returncode is None:
+                worker.kill()
+                await worker.wait()

@@ -240,7 +240,8 @@ def test_whatever_happens_the_order_is_the_rules(
     def take(wanted: object) -> list[bytes]:
         names = [keys.queue(MODEL), keys.claimed(MODEL), keys.owners(MODEL), keys.SHARES, keys.DEADLINES]
         prefixes = [keys.LEASE_PREFIX, keys.lane(MODEL, ""), keys.HELD_PREFIX]
-        return run(scripts.CLAIM, names, *prefixes, "t", wanted, LEASE_MS, 10**6, keys.JOB_PREFIX)  # type: ignore[return-value]
+        others = [keys.JOB_PREFIX, keys.RESPONSE_PREFIX]
+        return run(scripts.CLAIM, names, *prefixes, "t", wanted, LEASE_MS, 10**6, *others)  # type: ignore[return-value]
 
     def came(job_id: str) -> float:
         return blocking.zscore(keys.queue(MODEL), job_id)  # type: ignore[return-value]
@@ -444,3 +445,50 @@ async def test_a_claim_costs_the_same_whether_ten_jobs_wait_or_ten_thousand(redi
     few = await cost(10, 2)
     assert await cost(10_000, 2) == few
     assert await cost(10_000, 50) < few + 100
+
+
+async def put_as_before(redis: Redis, job_id: str, owner: str | None = "a") -> None:
+    """As a front end of a version without lanes does; `owner` has a response, None is a token count."""
+    await redis.set(keys.job(job_id), queue.definition(queue.GENERATE, job_id), px=queue.JOB_TTL_MS)
+    await redis.zadd(keys.queue(MODEL), {job_id: len(await redis.keys(keys.JOB_PREFIX + "*"))})
+    await redis.rpush(keys.wake(MODEL), job_id)
+    if owner is not None:
+        await redis.hset(keys.response(job_id), mapping={"owner": owner, "status": "queued"})
+
+
+async def test_jobs_of_front_ends_without_lanes_are_taken_oldest_first(redis: Redis) -> None:
+    for number in range(3):
+        await put_as_before(redis, f"a{number}")
+    await put_as_before(redis, "count", None)
+    assert await claim(redis, 2) == ["a0", "a1"]
+    await end(redis, "a0")
+    await die(redis, "a1")
+    assert await claim(redis, 2) == ["a1", "a2"]
+    assert await claim(redis, 2) == ["count"]
+    assert await claim(redis) == []
+    await end(redis, "a1", "a2", "count")
+    assert await redis.keys("lr:queue:*") == await redis.keys("arq:*") == []
+
+
+async def test_jobs_without_a_lane_wait_for_nobody_and_take_no_others_place(redis: Redis) -> None:
+    """Both kinds of front ends at once: what is in a lane is served by it alone, and shares hold."""
+    await put_as_before(redis, "a0")
+    await put_as_before(redis, "count", None)
+    await put(redis, "b0", "b", share=1)
+    await put(redis, "b1", "b", share=1)
+    await redis.hset(keys.response("b1"), mapping={"owner": "b", "lane": keys.lane(MODEL, "b")})
+    assert await claim(redis, 1) == ["b0"]
+    assert await claim(redis, 9) == ["a0"]
+    await put_as_before(redis, "b2", "b")
+    assert await claim(redis, 9) == []
+    await end(redis, "b0")
+    assert await claim(redis, 9) == ["b1", "count"]
+    await end(redis, "b1")
+    assert await claim(redis, 9) == ["b2"]
+
+
+async def test_a_job_that_has_expired_does_not_stay_in_the_queue(redis: Redis) -> None:
+    await put_as_before(redis, "a0")
+    await redis.delete(keys.job("a0"))
+    assert await claim(redis) == []
+    assert not await redis.exists(keys.queue(MODEL))

@@ -266,7 +266,7 @@ async def test_nothing_is_taken_for_a_lost_worker_that_only_waited(make: Make, p
 
 
 async def test_a_redis_without_memory_is_waited_for(make: Make, direct: Redis) -> None:
-    stack = await make(heartbeat_seconds=0.1)
+    stack = await make(heartbeat_seconds=0.3)
     gate = asyncio.Event()
     stream, response_id = await streaming(stack, "one", gate, " two")
     await log_holds(direct, response_id, 5)
@@ -280,7 +280,7 @@ async def test_a_redis_without_memory_is_waited_for(make: Make, direct: Redis) -
     await until(lambda: stack.engine.stats.running == 0)
     assert await direct.xlen(keys.events(response_id)) == 5
     assert not stream.done()
-    await asyncio.sleep(0.5)  # five heartbeats, more than the card lives: a full Redis takes no new one
+    await asyncio.sleep(1.2)  # four heartbeats, more than the card lives: a full Redis takes no new one
     assert await direct.scard(keys.WORKERS) == 1  # type: ignore[misc]
     assert (await stack.get("/readyz"))[0] == 200
     await direct.config_set("maxmemory", "0")

@@ -32,6 +32,21 @@ async def test_polling_is_the_safety_net(make_stack: StackFactory, redis: Redis)
     assert (await task)[0] == 200
 
 
+async def test_a_response_of_a_front_end_without_lanes_is_served(make_stack: StackFactory, redis: Redis) -> None:
+    """A rolling deploy: the front end is of a version before lanes and deadlines, the worker is new."""
+    stack = await make_stack(no_worker="queue")
+    await stack.workers.pop().stop()
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    async with asyncio.timeout(10):
+        while not (found := await redis.keys(keys.response("*"))):
+            await asyncio.sleep(0.005)
+    await redis.hdel(found[0], "lane")
+    await redis.delete(*await redis.keys("lr:lane:*"), *await redis.keys("lr:owners:*"), keys.DEADLINES)
+    await stack.add_worker(lambda *_: ScriptedEngine(Script("served")))
+    assert text_of(check_stream(await stream)) == "served"
+    assert await redis.keys("lr:queue:*") == []
+
+
 async def test_jobs_beyond_the_slots_wait_and_all_end(make_stack: StackFactory) -> None:
     stack = await make_stack(slots=2, poll_seconds=3600.0)
     gate = asyncio.Event()
@@ -41,6 +56,20 @@ async def test_jobs_beyond_the_slots_wait_and_all_end(make_stack: StackFactory) 
     gate.set()
     answers = [await task for task in tasks]
     assert sorted(text_of(response) for _, response in answers) == [str(number) for number in range(7)]
+
+
+async def test_a_worker_that_was_full_is_woken_again(make_stack: StackFactory) -> None:
+    stack = await make_stack(slots=1, poll_seconds=3600.0)
+    gate = asyncio.Event()
+    stack.engine.play(Script("busy", gate))
+    busy = asyncio.create_task(stack.post(input="Hi"))
+    await until(lambda: stack.engine.stats.running == 1)
+    waiting = asyncio.create_task(stack.post(input="Hi"))
+    await asyncio.sleep(0.05)  # its wake-up has been heard, by a worker that is full
+    gate.set()
+    assert (await busy)[0] == (await waiting)[0] == 200
+    async with asyncio.timeout(10):
+        assert (await stack.post(input="Hi"))[0] == 200
 
 
 async def test_two_workers_share_the_jobs(make_stack: StackFactory) -> None:

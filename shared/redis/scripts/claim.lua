@@ -5,7 +5,7 @@
 -- the jobs that run and the owners that wait, not with the jobs that wait.
 -- KEYS: queue, claimed, owners, shares, deadlines
 -- ARGV: lease prefix, prefix of this queue's lanes, prefix of held jobs, token, wanted, lease ms, ms until the lists of
---       what is claimed and held go, prefix of jobs
+--       what is claimed and held go, prefix of jobs, prefix of records
 -- Returns the ids taken, each followed by its score.
 if redis.call('ZCARD', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
@@ -115,6 +115,25 @@ while #taken < 2 * wanted and #eligible > 0 do
     end
   end
   if redis.call('EXISTS', lane) == 0 then redis.call('ZREM', KEYS[3], owner) end
+end
+
+-- What front ends of a version without lanes have brought, while both are there (a rolling deploy): oldest first, behind
+-- all others. A response knows whose lane it is in; anything else is in one as long as there is one.
+if #taken < 2 * wanted and redis.call('ZCARD', KEYS[1]) > redis.call('HLEN', KEYS[2]) then
+  local lanes = redis.call('EXISTS', KEYS[3]) == 1
+  local oldest = redis.call('ZRANGE', KEYS[1], 0, redis.call('HLEN', KEYS[2]) + 99, 'WITHSCORES')
+  for i = 1, #oldest, 2 do
+    if #taken >= 2 * wanted then break end
+    local id = oldest[i]
+    if redis.call('HEXISTS', KEYS[2], id) == 0 then
+      local record = redis.call('HMGET', ARGV[9] .. id, 'owner', 'lane')
+      if redis.call('EXISTS', ARGV[8] .. id) == 0 then
+        redis.call('ZREM', KEYS[1], id)
+      elseif not record[2] and (record[1] or not lanes) and room(record[1] or '') > 0 then
+        take(id, record[1] or '', oldest[i + 1])
+      end
+    end
+  end
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[7])
 return taken

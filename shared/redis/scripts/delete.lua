@@ -1,12 +1,13 @@
--- Deletes a response. One that still runs is cancelled, belongs to nobody any more, and goes when it has ended.
--- KEYS: record, events
--- ARGV: owner
--- Returns 0 when this owner has no such response, 1 when done.
+-- Deletes a response. One that has not ended is cancelled, belongs to nobody any more, and goes when it has ended; of one
+-- that nobody runs the caller gets the lease, to end it.
+-- KEYS: record, events, lease
+-- ARGV: owner, token, lease ms
+-- Returns 0 when this owner has no such response, 1 when done, 2 when the caller has the lease now.
 local record = redis.call('HMGET', KEYS[1], 'owner', 'status')
 if record[1] ~= ARGV[1] then return 0 end
-if record[2] == 'queued' or record[2] == 'in_progress' then
-  redis.call('HSET', KEYS[1], 'cancel', '1', 'owner', '', 'deleted', '1')
-else
+if record[2] ~= 'queued' and record[2] ~= 'in_progress' then
   redis.call('DEL', KEYS[1], KEYS[2])
+  return 1
 end
-return 1
+redis.call('HSET', KEYS[1], 'cancel', '1', 'owner', '', 'deleted', '1')
+return redis.call('SET', KEYS[3], ARGV[2], 'NX', 'PX', ARGV[3]) and 2 or 1

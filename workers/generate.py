@@ -17,9 +17,8 @@ from shared.api_keys import PUBLIC
 from shared.emitter import Emitter
 from shared.redis import event_log, queue, records
 from shared.redis.event_log import Entry, LogCut, Progress
-from shared.redis.outage import outage, patiently
+from shared.redis.outage import patiently
 from shared.redis.records import Checkpoint
-from shared.schema.events import is_terminal
 from shared.schema.items import CustomToolCall, FunctionCall, McpApprovalRequest, McpCall, OutputItem
 from shared.schema.response import Response
 from shared.schema.tools import McpTool
@@ -51,13 +50,9 @@ Connect = Callable[
 
 log = structlog.get_logger()
 
-MAX_TRIES = 3  # a job that took this many workers down is not given to another one
 CACHED_GRAIN = 128  # tokens, as at OpenAI: where there are tenants, cached tokens are told in multiples of this
 FLUSH_SECONDS = 2.0  # what a stopped worker could not send by then is generated again by the next one
 UNSTORED_GRACE_SECONDS = 60  # how long the end of an unstored response can still be read by its followers
-
-
-REFUSED = "The state store refused the end of this response."
 TORN = "The state store lost a part of this response that cannot be restored."
 
 
@@ -81,10 +76,6 @@ _FOR_THE_CLIENT = (FunctionCall, CustomToolCall, McpApprovalRequest)  # what the
 
 class LeaseLost(Exception):
     """Another worker has this job now: nothing more may be written."""
-
-
-class Stuck(Exception):
-    """This worker can neither run nor end the response: it is left to its lease, after which another one may try."""
 
 
 class NotHere(Exception):
@@ -327,109 +318,15 @@ class Job:
             first,
             events,
             record_ttl_seconds=settings.response_ttl_seconds,
-            log_ttl_seconds=_log_ttl_seconds(response, settings),
+            log_ttl_seconds=log_ttl_seconds(response, settings),
             turn=in_order(self._context.input, response.output),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
             torn=torn,
         )
 
 
-async def run_response(services: Services, response_id: str, job_try: int) -> None:
-    """Generates one response to its end. Raises LeaseLost, NotHere, Stuck, and RedisError in an outage."""
-    token = services.leases.token(response_id)
-    try:
-        job = await _open(services, response_id, token)
-        if job is not None:
-            await _run(services, job, job_try)
-    except Stuck:
-        if job_try <= MAX_TRIES:
-            raise
-        log.error("response_discarded", response_id=response_id)
-        if not await records.discard(services.redis, response_id, token):  # who follows it is told that it is gone
-            raise LeaseLost from None
-
-
-async def _open(services: Services, response_id: str, token: str) -> Job | None:
-    """The job as the last worker left it; None where it was deleted before it began, or has ended. Raises Stuck."""
-    try:
-        context = await records.read_context(services.redis, response_id)
-        if context is None:
-            return None
-        return Job(services, context, token, await event_log.read_all(services.redis, response_id))
-    except Exception as error:
-        if outage(error):
-            raise
-        log.exception("response_unreadable", response_id=response_id)
-        raise Stuck from error
-
-
-async def _run(services: Services, job: Job, job_try: int) -> None:
-    """Whatever happens, the response ends, or it is somebody else's. Raises LeaseLost, NotHere, Stuck."""
-    try:
-        if job_try > MAX_TRIES:
-            job.fail(f"The response was given up: {MAX_TRIES} workers were lost while they generated it.")
-            await job.finish()
-            return
-        with services.attendance.watched(job.id, job.front, job.leave):
-            await job.run()
-    except (LeaseLost, NotHere):
-        raise
-    except Exception as error:
-        if outage(error):
-            raise
-        log.exception("end_refused", response_id=job.id)
-        await job.silence()
-        await _end_as_failed(services, job.id, job.token)
-
-
-class _End(msgspec.Struct):
-    """What matters here of a terminal event."""
-
-    response: Response
-
-
-_decode_end = msgspec.json.Decoder(_End).decode
-
-
-async def _end_as_failed(services: Services, response_id: str, token: str) -> None:
-    """Ends a response by its log alone, outside its conversation, unless it turns out to have ended.
-
-    Raises LeaseLost, and Stuck where that is refused as well.
-    """
-
-    async def end() -> bool:
-        context = await records.read_context(services.redis, response_id)
-        if context is None:
-            return True
-        log = await event_log.read_all(services.redis, response_id)
-        if log and is_terminal(log[-1].event):
-            response, events = _decode_end(log[-1].event).response, []
-        else:
-            emitter = Emitter.restore(context.response, [entry.event for entry in log])
-            emitter.fail("server_error", REFUSED)
-            response, events = context.response, emitter.take()
-        return await event_log.finish(
-            services.redis,
-            response,
-            context.generation.model,
-            token,
-            len(log),
-            events,
-            record_ttl_seconds=services.settings.response_ttl_seconds,
-            log_ttl_seconds=_log_ttl_seconds(response, services.settings),
-            alone=True,
-        )
-
-    try:
-        ended = await patiently(end, "failed end")
-    except Exception as error:
-        log.error("failed_end_refused", response_id=response_id, error=repr(error))
-        raise Stuck from error
-    if not ended:
-        raise LeaseLost
-
-
-def _log_ttl_seconds(response: Response, settings: Settings) -> int:
+def log_ttl_seconds(response: Response, settings: Settings) -> int:
+    """How long the event log of a response that has ended is kept."""
     return settings.event_log_ttl_seconds if response.store else UNSTORED_GRACE_SECONDS
 
 

@@ -27,10 +27,11 @@ from shared.schema.ids import new_id
 from shared.schema.models import ModelCard
 from shared.sealing import Sealer, sealer_of
 from shared.settings import Settings
+from workers.attempt import run_response
 from workers.attendance import Attendance
 from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
-from workers.generate import Connect, Services, run_response
+from workers.generate import Connect, Services
 from workers.lease import Leases
 from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served

@@ -16,13 +16,14 @@ from redis.exceptions import RedisError
 
 from shared.redis import queue
 from shared.redis.outage import outage
-from workers.generate import LeaseLost, NotHere, Stuck
+from workers.attempt import Stuck
+from workers.generate import LeaseLost, NotHere
 from workers.lease import Leases
 from workers.pace import Pace
 
 log = structlog.get_logger()
 
-TRIES = 1000  # for arq: `workers.generate` counts the tries of a response and ends it itself
+TRIES = 1000  # for arq: `workers.attempt` counts the tries of a response and ends it itself
 CLAIM_SECONDS = 2.0  # how long a worker that stops waits for a claim that is on its way
 EXTRA_SECONDS = 60  # arq's time limit is only the net behind our own
 HAND_OVER_SECONDS = 2.5  # for the jobs that a stopped worker gives back: sending what was said, and the release

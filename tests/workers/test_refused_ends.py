@@ -13,8 +13,8 @@ from shared.redis import event_log, keys, records
 from tests.conftest import StackFactory
 from tests.stack import Stack
 from tests.wire import Event, check_stream, text_of
+from workers.attempt import MAX_TRIES
 from workers.engine.scripted import Script
-from workers.generate import MAX_TRIES
 
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 LATER = ["MISCONF Redis is configured to save RDB snapshots", "OOM command not allowed", "ERR BUSY script"]

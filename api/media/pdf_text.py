@@ -5,6 +5,7 @@ A PDF can be made to take any reader hours and gigabytes, so it is read where bo
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
@@ -48,8 +49,9 @@ def _limit(seconds: int) -> None:
         import resource
     except ImportError:  # not on Windows
         return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds + 1, seconds + 1))
+    for what, most in {resource.RLIMIT_AS: MEMORY_BYTES, resource.RLIMIT_CPU: seconds + 1}.items():
+        with contextlib.suppress(OSError, ValueError):  # a lower limit stays; macOS knows none of memory
+            resource.setrlimit(what, (most, most))
 
 
 if __name__ == "__main__":

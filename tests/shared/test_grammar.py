@@ -300,11 +300,10 @@ def test_a_grammar_that_no_text_follows_is_refused(definition: str, syntax: str,
     [
         "start: a0\n" + "\n".join(f"a{n}: a{n + 1}" for n in range(3500)) + '\na3500: "x"',
         "start: A\nA: /[ab]*/" + "".join(f" & /(a|b)*a(a|b){{{n}}}/" for n in range(30)),
-        "start: A\nA: /[ab]*/" + "".join(f" & ~/(a|b)*a(a|b){{{n}}}/" for n in range(30)),
         "start: " + "(" * 20_000 + '"a"' + ")" * 20_000,
         "start: A0\n" + "\n".join(f"A{n}: A{n + 1} A{n + 1}" for n in range(60)) + '\nA60: "x"',
     ],
-    ids=["chain", "and", "not", "nested", "doubled"],
+    ids=["chain", "and", "nested", "doubled"],
 )
 def test_a_hostile_grammar_is_decided_soon(definition: str) -> None:
     """The first one has ended the whole process before, the second one came to no end."""
@@ -314,6 +313,12 @@ def test_a_hostile_grammar_is_decided_soon(definition: str) -> None:
             check_grammar(definition, "lark")
 
     in_bounds(refused)
+
+
+def test_a_grammar_that_looks_hostile_may_be_followed_where_it_is_not() -> None:
+    """It has many patterns for one text, so a process of its own tries it."""
+    definition = "start: A\nA: /[ab]*/" + "".join(f" & ~/(a|b)*a(a|b){{{n}}}/" for n in range(30))
+    in_bounds(partial(check_grammar, definition, "lark"))
 
 
 def test_a_grammar_may_have_as_many_rules_as_anybody_needs() -> None:

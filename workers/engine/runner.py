@@ -25,8 +25,8 @@ from workers.engine.sequence import Sequence
 
 log = structlog.get_logger("engine")
 
-DELIVERY_SECONDS = 0.02
-"""Where steps are shorter, what they bring is delivered together: 50 times a second is smooth for any reader, and each
+DELIVERY_SECONDS = 0.04
+"""Where steps are shorter, what they bring is delivered together: 25 times a second is smooth, as in films, and each
 delivery costs the event loop, Redis, the front end and the client a turn, however little it carries."""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from math import lcm
 from typing import Any
 
 MAX_REGEX_SIZE = 100_000  # characters of a regular expression with its repetitions written out
 MAX_MULTIPLE = 20_000  # without its factors of ten: an automaton counts up to it; 10^6 would take seconds and 500 MB
+_MULTIPLES = f"numbers up to {MAX_MULTIPLE} (times a power of ten) can be followed"
 _HUGE = 10**9
 
 _REGEX = re.compile(
@@ -22,6 +23,7 @@ _REGEX = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _DATA = frozenset({"const", "enum", "default", "examples"})  # keywords whose values are no schemas
+_GROUPS = ("properties", "patternProperties", "$defs", "definitions")  # of schemas by name
 _MERGING = ("allOf", "anyOf", "oneOf", "$ref")
 
 
@@ -51,9 +53,7 @@ def regex_size(regex: str) -> int:
 
 def excess(schema: Mapping[str, Any]) -> str | None:
     """What of a JSON schema is too large to be followed, with the keyword; None where all can be."""
-    merged, merging = 1, False
     for part in _schemas(schema):
-        merging = merging or any(keyword in part for keyword in _MERGING)
         patterns = part.get("patternProperties")
         for keyword, regex in [
             ("pattern", part.get("pattern")),
@@ -61,11 +61,20 @@ def excess(schema: Mapping[str, Any]) -> str | None:
         ]:
             if isinstance(regex, str) and (problem := regex_excess(regex)) is not None:
                 return f"{keyword}: {problem}"
-        step = _step(part.get("multipleOf"))
-        merged = min(lcm(merged, step), _HUGE)
-        if step > MAX_MULTIPLE or (merging and merged > MAX_MULTIPLE):
-            return f"multipleOf: numbers up to {MAX_MULTIPLE} (times a power of ten) can be followed, also all together"
+        if _step(part.get("multipleOf")) > MAX_MULTIPLE:
+            return f"multipleOf: {_MULTIPLES}"
+    if multiples_may_meet(schema, ("allOf",)):
+        return f"multipleOf: {_MULTIPLES}, where there is an allOf all of them together"
     return None
+
+
+def multiples_may_meet(schema: Mapping[str, Any], keywords: Sequence[str] = _MERGING) -> bool:
+    """Whether numbers might have to be multiples of more than can be followed, as keywords merge parts of a schema."""
+    merged, merging = 1, False
+    for part in _schemas(schema):
+        merging = merging or any(keyword in part for keyword in keywords)
+        merged = min(lcm(merged, _step(part.get("multipleOf"))), _HUGE)
+    return merging and merged > MAX_MULTIPLE
 
 
 def regex_excess(regex: str) -> str | None:
@@ -90,14 +99,18 @@ def _step(multiple: Any) -> int:
 
 
 def _schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every object in a schema that may be one, those that merge others first."""
+    """Every object in a schema that may be one."""
     found: list[Mapping[str, Any]] = []
     waiting: list[Any] = [schema]
     while waiting:
         value = waiting.pop()
         if isinstance(value, Mapping):
             found.append(value)
-            waiting += [inner for key, inner in value.items() if key not in _DATA]
+            for key, inner in value.items():
+                if key in _GROUPS and isinstance(inner, Mapping):
+                    waiting += inner.values()
+                elif key not in _DATA:
+                    waiting.append(inner)
         elif isinstance(value, list):
             waiting += value
-    return iter(sorted(found, key=lambda part: not any(keyword in part for keyword in _MERGING)))
+    return iter(found)

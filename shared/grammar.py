@@ -16,7 +16,7 @@ from llguidance import LLMatcher
 
 from shared.endless import is_endless
 from shared.excess import excess, regex_excess
-from shared.grammar_apart import is_risky, is_risky_lark, tried_apart
+from shared.grammar_apart import is_risky, tried_apart
 from shared.trial import LIMITS, Trials
 
 MAX_SCHEMA_BYTES = 256 * 1024
@@ -113,19 +113,16 @@ def check_grammar(definition: str, syntax: str, trials: Trials | None = None) ->
     """Raises Unsupported where a custom tool's input cannot be held to a grammar. `syntax`: lark or regex."""
     if len(definition.encode(errors="replace")) > MAX_GRAMMAR_BYTES:
         raise Unsupported(f"The grammar is longer than {MAX_GRAMMAR_BYTES} bytes.")
-    risky = False
     if syntax == "regex":
         grammar = LLMatcher.grammar_from_regex(definition)
-        problem = regex_excess(definition)
+        problem = regex_excess(definition) or _validated(grammar) or (trials or Trials()).problem(grammar)
     else:
-        grammar, problem = LLMatcher.grammar_from_lark(definition), None
-        tokens = list(lark_tokens(definition))
-        for token in tokens:
+        problem = None
+        for token in lark_tokens(definition):
             problem = problem or (regex_excess(token.text) if token.kind == "regex" else None)
             if token.kind in ("reference", "special") or token.text in ("%llguidance", "%json", "%lark", "%regex"):
                 raise Unsupported(f"{token.text} cannot be used in a tool's grammar.")
-        risky = is_risky_lark(token.text for token in tokens)
-    problem = problem or (tried_apart if risky else _validated)(grammar) or (trials or Trials()).problem(grammar)
+        problem = problem or tried_apart(LLMatcher.grammar_from_lark(definition))
     if problem is not None:
         raise Unsupported(f"The grammar cannot be used: {_short(problem)}")
 
@@ -177,7 +174,14 @@ def _without_zero(schema: Any) -> Any:
         return [_without_zero(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    result = {key: value if key in _DATA else _without_zero(value) for key, value in schema.items()}
+    result = {
+        key: {name: _without_zero(one) for name, one in value.items()}
+        if key in _GROUPS and isinstance(value, Mapping)
+        else value
+        if key in _DATA
+        else _without_zero(value)
+        for key, value in schema.items()
+    }
     for this, that, sign in (("Minimum", "Maximum", 1), ("Maximum", "Minimum", -1)):
         others = [_number(schema.get(that.lower())), _number(schema.get(f"exclusive{that}"))]
         if _number(schema.get(f"exclusive{this}")) == 0 and any(o is not None and abs(o) < 1 for o in others):

@@ -1,4 +1,7 @@
-"""Schemas and grammars that are better tried in a process of their own (`shared.grammar_program`), and that process."""
+"""Grammars that are better tried in a process of their own (`shared.grammar_program`): some schemas', and all in Lark.
+
+llguidance may come to no end over a Lark grammar, and holds the interpreter meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,18 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from shared.excess import multiples_may_meet
 from shared.grammar_program import CPU_SECONDS
 
 MAX_LEVELS = 600  # of references one inside another; some thousands end a process, as llguidance recurses
-MAX_RULES = 600  # of a Lark grammar, which may lead from one to the next
 MAX_MERGED = 6  # patterns that may have to hold for the same text; each one more doubles llguidance's work
 WALL_SECONDS = 5 * CPU_SECONDS  # on a busy machine
+_AT_ONCE = threading.BoundedSemaphore(2)  # processes
 TOO_MUCH = "it is too large to be followed: references or rules are too deep, or too many patterns hold for one text"
 
 
@@ -36,29 +40,31 @@ def is_risky(schema: Mapping[str, Any]) -> bool:
             waiting += [(inner, depth + 1) for inner in value.values()]
         elif isinstance(value, list):
             waiting += [(inner, depth + 1) for inner in value]
-    return len(references) * deepest > MAX_LEVELS or (merges and len(patterns) > MAX_MERGED)
+    deep = len(references) * deepest > MAX_LEVELS
+    return deep or (merges and len(patterns) > MAX_MERGED) or multiples_may_meet(schema)
 
 
-def is_risky_lark(words: Iterable[str]) -> bool:
-    """The same for a Lark grammar, by its words."""
-    counts = Counter(words)
-    return counts[":"] > MAX_RULES or counts["&"] + counts["~"] > MAX_MERGED
-
-
-@lru_cache(maxsize=64)
 def tried_apart(grammar: str) -> str | None:
     """Why a grammar cannot be used; None where it can. Takes a process, 0.1 s, at worst some seconds."""
     try:
+        return _outcome(grammar)
+    except (OSError, subprocess.TimeoutExpired):  # this machine's fault, perhaps: nothing to remember
+        return TOO_MUCH
+
+
+@lru_cache(maxsize=256)
+def _outcome(grammar: str) -> str | None:
+    with _AT_ONCE:
         ended = subprocess.run(
             [sys.executable, "-P", "-m", "shared.grammar_program"],
             input=grammar,
             capture_output=True,
             text=True,
             timeout=WALL_SECONDS,
-            check=True,
-            env={key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ},
+            check=False,
+            env={key: os.environ[key] for key in ("PYTHONPATH", "LD_LIBRARY_PATH") if key in os.environ},
         )
-        problem: str | None = json.loads(ended.stdout)
-    except (subprocess.SubprocessError, ValueError):
+    if ended.returncode:
         return TOO_MUCH
+    problem: str | None = json.loads(ended.stdout)
     return problem

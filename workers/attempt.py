@@ -91,17 +91,19 @@ async def _end_as_failed(services: Services, response_id: str, token: str) -> No
             return True
         log = await event_log.read_all(services.redis, response_id)
         if log and is_terminal(log[-1].event):
-            response, events = _decode_end(log[-1].event).response, []
+            response = _decode_end(log[-1].event).response
+            first, events = len(log) - 1, [log[-1].event]  # told again, not logged again
         else:
             emitter = Emitter.restore(context.response, [entry.event for entry in log])
             emitter.fail("server_error", REFUSED)
-            response, events = context.response, emitter.take()
+            response = context.response
+            first, events = len(log), emitter.take()
         return await event_log.finish(
             services.redis,
             response,
             context.generation.model,
             token,
-            len(log),
+            first,
             events,
             record_ttl_seconds=services.settings.response_ttl_seconds,
             log_ttl_seconds=log_ttl_seconds(response, services.settings),

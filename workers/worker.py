@@ -218,7 +218,7 @@ class QueueWorker(Worker):
             except NotHere:
                 log.warning("job_given_back", job_id=job_id)
                 raise Retry from None
-            except RedisError as error:
+            except (RedisError, OSError) as error:
                 if outage(error) is None:
                     raise
                 log.warning("job_given_back", job_id=job_id, error=str(error))

@@ -321,6 +321,23 @@ def test_a_grammar_that_looks_hostile_may_be_followed_where_it_is_not() -> None:
     in_bounds(partial(check_grammar, definition, "lark"))
 
 
+def test_a_grammar_whose_forced_text_has_no_end_hurts_nobody() -> None:
+    """Lexers are greedy: nothing but an `a` may follow the `a`, for ever. llguidance holds the interpreter then."""
+    with pytest.raises(Unsupported):
+        check_grammar('start: /a+/ "ab" | "c"', "lark")
+
+
+def test_multiples_that_never_meet_are_taken() -> None:
+    multiples = {f"p{step}": {"type": "integer", "multipleOf": step} for step in (15, 7, 24, 365)}
+    check_schema({**OBJECT, "properties": {**multiples, "note": {"anyOf": [{"type": "string"}, {"type": "null"}]}}})
+
+
+@pytest.mark.parametrize("name", ["default", "enum", "const", "examples"])
+def test_a_property_may_be_called_as_a_keyword_and_is_checked(name: str) -> None:
+    with pytest.raises(Unsupported):
+        check_schema({**OBJECT, "properties": {name: {"type": "integer", "multipleOf": 999_983}}})
+
+
 def test_a_grammar_may_have_as_many_rules_as_anybody_needs() -> None:
     check_grammar("start: a0\n" + "\n".join(f'a{n}: "x" a{n + 1}' for n in range(900)) + '\na900: "y"', "lark")
 

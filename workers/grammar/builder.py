@@ -51,10 +51,12 @@ class GrammarBuilder:
         self._rules: list[str] = []
         self._known: dict[str, str] = {}
         self._grammars: list[dict[str, str]] = []
+        self._may_force = True  # in a Lark grammar what is forced may have no end: /a+/ "ab", as lexers are greedy
 
     def finish(self, start: str) -> str:
         """The whole grammar, as `LLMatcher` takes it."""
-        lark = "\n".join(["%llguidance {}", f"start: {start or _EMPTY}", *self._rules])
+        options = json.dumps({"no_forcing": not self._may_force})
+        lark = "\n".join([f"%llguidance {options}", f"start: {start or _EMPTY}", *self._rules])
         return json.dumps({"grammars": [{"lark_grammar": lark}, *self._grammars]})
 
     # expressions
@@ -166,6 +168,7 @@ class GrammarBuilder:
             raise GrammarError(f"The grammar of the tool {tool.tool.name} cannot be followed here: {error}") from error
         name = f"custom_{len(self._grammars)}"
         self._grammars.append({"name": name, "lark_grammar": definition})
+        self._may_force = False
         return self.sequence('"\\""', f"@{name}", '"\\""') if quoted else f"@{name}"
 
     def _free(self, without: Sequence[str], not_first: Sequence[str] = (), pattern: str | None = None) -> str:

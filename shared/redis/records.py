@@ -286,7 +286,7 @@ async def forget(redis: Redis, response_id: str) -> None:
 
 
 async def discard(redis: Redis, response_id: str, token: str) -> bool:
-    """Removes a running response that cannot be read or ended; False when another worker has it."""
+    """Removes a running response that cannot be read or ended; False when the lease is lost."""
     names = [keys.lease(response_id), keys.response(response_id), keys.events(response_id)]
     discarded: int = await scripts.DISCARD.call(redis, names, [token])
     return discarded == 1

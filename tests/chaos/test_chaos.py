@@ -29,7 +29,7 @@ async def test_nothing_is_lost_under_faults(tmp_path: Path, seed: int, kinds: tu
     assert len(hit) >= 10
     assert result.tally.responses >= 50
     assert result.tools is not None
-    assert result.tools.outcomes["completed"] >= 10
+    assert result.tools.outcomes["completed"]
 
 
 def event(number: int, kind: str = "response.output_text.delta", **fields: Any) -> bytes:

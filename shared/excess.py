@@ -22,8 +22,8 @@ _REGEX = re.compile(
       | (?P<char>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_DATA = frozenset({"const", "enum", "default", "examples"})  # keywords whose values are no schemas
-_GROUPS = ("properties", "patternProperties", "$defs", "definitions")  # of schemas by name
+DATA = frozenset({"const", "enum", "default", "examples"})  # keywords whose values are no schemas
+GROUPS = ("properties", "patternProperties", "$defs", "definitions")  # of schemas by name
 _MERGING = ("allOf", "anyOf", "oneOf", "$ref")
 
 
@@ -100,17 +100,15 @@ def _step(multiple: Any) -> int:
 
 def _schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Every object in a schema that may be one."""
-    found: list[Mapping[str, Any]] = []
     waiting: list[Any] = [schema]
     while waiting:
         value = waiting.pop()
         if isinstance(value, Mapping):
-            found.append(value)
+            yield value
             for key, inner in value.items():
-                if key in _GROUPS and isinstance(inner, Mapping):
+                if key in GROUPS and isinstance(inner, Mapping):
                     waiting += inner.values()
-                elif key not in _DATA:
+                elif key not in DATA:
                     waiting.append(inner)
         elif isinstance(value, list):
             waiting += value
-    return iter(found)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from llguidance import LLMatcher
 
 from shared.endless import is_endless
-from shared.excess import excess, regex_excess
+from shared.excess import DATA, GROUPS, excess, regex_excess
 from shared.grammar_apart import is_risky, tried_apart
 from shared.trial import LIMITS, Trials
 
@@ -163,7 +163,6 @@ def json_grammar(schema: Mapping[str, Any]) -> str:
 
 
 _TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
-_DATA = frozenset({"const", "enum", "default", "examples"})  # keywords whose values are no schemas
 NEAR_ZERO = 1e-15
 
 
@@ -176,9 +175,9 @@ def _without_zero(schema: Any) -> Any:
         return schema
     result = {
         key: {name: _without_zero(one) for name, one in value.items()}
-        if key in _GROUPS and isinstance(value, Mapping)
+        if key in GROUPS and isinstance(value, Mapping)
         else value
-        if key in _DATA
+        if key in DATA
         else _without_zero(value)
         for key, value in schema.items()
     }
@@ -323,7 +322,7 @@ def _without(schema: Mapping[str, Any], place: Place) -> dict[str, Any]:
     given = schema[keyword]
     if not rest:
         return {key: value for key, value in schema.items() if key != keyword}
-    if keyword not in _GROUPS and keyword not in _LISTS:
+    if keyword not in GROUPS and keyword not in _LISTS:
         return {**schema, keyword: _without(given, rest)}
     step, inside = rest[0], rest[1:]
     changed = _without(given[step], inside) if inside else {}
@@ -332,13 +331,12 @@ def _without(schema: Mapping[str, Any], place: Place) -> dict[str, Any]:
     return {**schema, keyword: {**given, step: changed}}
 
 
-_GROUPS = ("properties", "patternProperties", "$defs", "definitions")  # of schemas by name
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _COSTLY = ("pattern", "enum", "const", "minLength", "minItems", "anyOf", "oneOf", "properties")
 
 
 def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
-    for keyword in _GROUPS:
+    for keyword in GROUPS:
         if isinstance(given := schema.get(keyword), Mapping):
             yield from (((keyword, name), inner) for name, inner in given.items())
     for keyword in _LISTS:

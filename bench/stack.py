@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from bench.child import CHECKOUT
 from cli.child import command
-from cli.embedded_redis import EmbeddedRedis, free_port
+from cli.embedded_redis import EmbeddedRedis
+from cli.ports import free_port
 from shared.settings import Settings
 
 START_SECONDS = 120.0

@@ -19,6 +19,7 @@ from typing import Self
 from urllib.parse import quote
 
 from cli import child
+from cli.ports import free_port
 
 LONGEST_SOCKET_PATH = 100  # bytes; sun_path holds 104 on macOS and 108 on Linux
 POLL_SECONDS = 0.01
@@ -167,13 +168,6 @@ class EmbeddedRedis:
             return {}
         lines = (line.partition(":") for line in body.decode("utf-8", "replace").splitlines())
         return {name: value for name, colon, value in lines if colon}
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _socket_path(data_dir: Path) -> Path:

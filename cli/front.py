@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -65,15 +64,3 @@ class Front:
             return answer.status, answer.read()
         finally:
             connection.close()
-
-
-def port_in_use(host: str, port: int) -> str | None:
-    """Why nothing can listen on `host` and `port`, None if it can."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as a server does: TIME_WAIT is no obstacle
-            probe.bind(address)
-    except OSError as error:
-        return error.strerror or str(error)
-    return None

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cli.ports import port_in_use
 from shared.exposure import check_exposure
 from shared.settings import Settings, SettingsError
 
@@ -26,3 +27,11 @@ def checked_exposure(settings: Settings) -> None:
         check_exposure(settings)
     except SettingsError as error:
         raise click.UsageError(f"{error}.") from None
+
+
+def checked_address(settings: Settings) -> None:
+    """Raises ClickException where no web process can listen."""
+    if reason := port_in_use(settings.host, settings.port):
+        raise click.ClickException(
+            f"cannot listen on {settings.host} port {settings.port}: {reason.lower()}; choose another with --port"
+        )

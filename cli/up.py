@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import checked_exposure, settings_with
+from cli.options import checked_address, checked_exposure, settings_with
 from shared.settings import Settings
 
 
@@ -47,7 +47,7 @@ def up(
     kills. Conversations are kept in the data folder and are there again at the next start.
     """
     from cli.data_dir import default_data_dir, encryption_key, locked
-    from cli.front import port_in_use
+    from cli.ports import free_port
     from cli.stack import Stack
 
     named_redis = redis_url or os.environ.get("REDIS_URL")
@@ -55,12 +55,9 @@ def up(
         settings_with(host=host, port=port, redis_url=named_redis, allow_remote_mcp=allow_mcp), models
     )
     checked_exposure(settings)
-    if reason := port_in_use(settings.host, settings.port):
-        raise click.ClickException(
-            f"cannot listen on {settings.host} port {settings.port}: {reason.lower()}; choose another with --port"
-        )
+    checked_address(settings)
     if settings.port == 0:
-        settings = replace(settings, port=_free_port(settings.host))
+        settings = replace(settings, port=free_port(settings.host))
     if named_redis:
         _check_redis(named_redis)
     folder = (data_dir or default_data_dir()).absolute()
@@ -90,13 +87,6 @@ def _with_models(settings: Settings, names: tuple[str, ...]) -> Settings:
         return settings
     keys = [variant.id if "@" in name else variant.model for name, variant in found]
     return replace(settings, models=tuple(keys), default_model=keys[0])
-
-
-def _free_port(host: str) -> int:
-    import socket
-
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _check_redis(url: str) -> None:

@@ -13,6 +13,7 @@ from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import TERMINAL, check_response, check_stream, parse_sse, text_of
+from tests.workers.test_worker import freeze, until_length
 from workers.engine.scripted import Script, ScriptedEngine
 
 
@@ -201,20 +202,12 @@ async def test_obfuscation_is_added_when_asked_for(stack: Stack) -> None:
 
 
 async def test_a_response_its_lost_worker_began_can_be_cancelled(make_stack: StackFactory, redis: Redis) -> None:
-    stack = await make_stack(lease_seconds=0.3)
+    stack = await make_stack()
     stack.engine.play(Script("half", asyncio.Event()))
     _, queued = await stack.post(input="Hi", background=True)
     await until(lambda: stack.engine.stats.generated_tokens == 1)
-    async with asyncio.timeout(10):
-        while await redis.xlen(keys.events(queued["id"])) < 6:
-            await asyncio.sleep(0.005)
-        worker = stack.workers.pop()
-        stack.frozen.append(worker)
-        for task in (*worker._tasks, worker._listener):
-            task.cancel()
-        await worker._leases.close()
-        while await redis.exists(keys.lease(queued["id"])):
-            await asyncio.sleep(0.005)
+    await until_length(redis, queued["id"], 6)
+    await freeze(stack)
     status, response = await cancel(stack, queued["id"])
     assert (status, response["status"]) == (200, "cancelled")
     assert text_of(response) == "half"

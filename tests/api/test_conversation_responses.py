@@ -152,7 +152,7 @@ async def test_a_lost_response_holds_nothing(stack: Stack, redis: Redis, lost: s
 
 
 async def test_another_worker_goes_on_and_adds_the_turn_once(make_stack: StackFactory) -> None:
-    stack = await make_stack(lease_seconds=0.5, poll_seconds=0.1)
+    stack = await make_stack(poll_seconds=0.1)
     conversation = await new(stack, "before")
     stack.engine.play(Script(asyncio.Event()))
     running = asyncio.create_task(stack.stream(input="Q1", conversation=conversation))

@@ -19,6 +19,7 @@ from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import check_response, parse_sse
+from tests.workers.test_worker import freeze, until_length
 from workers.engine.core import GenerationRequest
 from workers.engine.scripted import Script, ScriptedEngine
 from workers.pace import Pace
@@ -278,19 +279,12 @@ async def test_a_response_that_waits_for_too_long_fails_for_whoever_waits_for_it
 async def test_a_response_whose_worker_died_is_given_up_where_no_other_comes(
     make_stack: StackFactory, redis: Redis
 ) -> None:
-    stack = await make_stack(queue_timeout_seconds=0.2, lease_seconds=0.3)
+    stack = await make_stack(queue_timeout_seconds=0.2)
     stack.engine.play(Script("half", asyncio.Event()))
     stream = asyncio.create_task(stack.stream(input="Hi"))
     await until(lambda: stack.engine.stats.generated_tokens == 1)
-    worker = stack.workers.pop()
-    stack.frozen.append(worker)
-    async with asyncio.timeout(10):
-        while await redis.xlen(keys.events(stack.engine.requests[0].id)) < 5:
-            await asyncio.sleep(0.005)
-    for task in (*worker._tasks, worker._listener):
-        if task:
-            task.cancel()
-    await worker._leases.close()
+    await until_length(redis, stack.engine.requests[0].id, 5)
+    await freeze(stack)
     events = await stream
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "half"

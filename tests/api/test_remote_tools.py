@@ -596,7 +596,6 @@ async def lossy(make_stack: StackFactory, **changes: Any) -> Stack:
         allow_remote_mcp=True,
         mcp_allowed_hosts=("127.0.0.1",),
         encryption_key="a key for tests",
-        lease_seconds=0.5,
         poll_seconds=0.1,
         **changes,
     )

@@ -18,7 +18,8 @@ import aiohttp
 from redis import Redis
 
 from cli.child import command
-from cli.embedded_redis import EmbeddedRedis, free_port
+from cli.embedded_redis import EmbeddedRedis
+from cli.ports import free_port
 from tests.chaos.engines import held_by, noted
 from tests.proxy import Proxy
 

@@ -15,8 +15,9 @@ import pytest
 from redis.asyncio import Redis
 
 from cli.embedded_redis import EmbeddedRedis
+from cli.ports import free_port
 from shared.redis import event_log, keys
-from tests.e2e.server import MODEL, Process, free_port
+from tests.e2e.server import MODEL, Process
 from tests.wire import check_stream, parse_sse
 
 COUNT = {

@@ -14,7 +14,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from cli.embedded_redis import EmbeddedRedis
-from tests.e2e.server import MODEL, Process, Up, free_port
+from cli.ports import free_port
+from tests.e2e.server import MODEL, Process, Up
 from tests.wire import check_stream, parse_sse
 
 

@@ -20,7 +20,8 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from cli.embedded_redis import EmbeddedRedis, free_port, redis_server_binary
+from cli.embedded_redis import EmbeddedRedis, redis_server_binary
+from cli.ports import free_port
 from shared.redis import event_log, keys
 from shared.redis.connection import connect
 from shared.redis.outage import Outage, outage

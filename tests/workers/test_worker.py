@@ -83,7 +83,7 @@ async def test_two_workers_share_the_jobs(make_stack: StackFactory) -> None:
 
 
 async def test_a_job_lost_before_its_first_token_is_run_by_another_worker(make_stack: StackFactory) -> None:
-    stack = await make_stack(lease_seconds=0.5, poll_seconds=0.1)
+    stack = await make_stack(poll_seconds=0.1)
     stack.engine.play(Script(asyncio.Event()))
     stream = asyncio.create_task(stack.stream(input="Hi"))
     await until(lambda: stack.engine.stats.running == 1)
@@ -96,7 +96,7 @@ async def test_a_job_lost_before_its_first_token_is_run_by_another_worker(make_s
 
 
 async def test_a_job_lost_in_the_middle_is_continued_by_another_worker(make_stack: StackFactory, redis: Redis) -> None:
-    stack = await make_stack(lease_seconds=0.5, poll_seconds=0.1)
+    stack = await make_stack(poll_seconds=0.1)
     stack.engine.play(Script("<think>", "deep ", "thoughts", "</think>", "half", " an", asyncio.Event()))
     stream = asyncio.create_task(stack.stream(input="Hi", max_output_tokens=9))
     await until(lambda: stack.engine.stats.generated_tokens == 6)
@@ -250,15 +250,19 @@ def twin(engine: ScriptedEngine, script: Script) -> ScriptedEngine:
 
 
 async def freeze(stack: Stack) -> None:
-    """The worker renews no lease, sends nothing and releases nothing any more, as after kill -9."""
+    """The worker renews no lease, sends nothing and releases nothing any more, as after kill -9; its leases lapse."""
     worker = stack.workers.pop()
     stack.frozen.append(worker)
+    held = list(worker._leases._tokens)
+    for job_id in held:
+        await worker._leases.give_up(job_id, worker._leases.token(job_id))
     tasks = [*worker._tasks, worker._listener]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await worker._leases.close()
     await worker._outbox.close()
+    await worker._redis.delete(*map(keys.lease, held))
 
 
 async def until_length(redis: Redis, response_id: str, length: int) -> None:

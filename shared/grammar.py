@@ -7,6 +7,7 @@ The front end refuses here what a worker could not keep. llguidance (https://git
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -41,7 +42,7 @@ class Unsupported(ValueError):
 def check_schema(schema: Any, trials: Trials | None = None) -> None:
     """Raises Unsupported, with the place and the keyword, where output cannot be held to a JSON schema."""
     check_size(schema)
-    if (found := _refused(schema, _Search(), trials or Trials())) is not None:
+    if (found := _refused(schema, trials or Trials())) is not None:
         problem, place = found
         raise Unsupported(_explained(problem), _written(place))
 
@@ -93,8 +94,9 @@ def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def _loosened(text: str) -> Mapping[str, Any] | None:
     """None where all of a schema can be kept."""
     schema: Mapping[str, Any] = json.loads(text)
-    current, search, trials = schema, _Search(), Trials()
-    while (found := _refused(current, search, trials)) is not None:
+    current, trials = schema, Trials(apart_seconds=math.inf)  # the search has an end of its own
+    search = _Search(trials)
+    while (found := _refused(current, trials, search)) is not None:
         _, place = found
         if not place or search.over:
             break
@@ -122,7 +124,7 @@ def check_grammar(definition: str, syntax: str, trials: Trials | None = None) ->
             problem = problem or (regex_excess(token.text) if token.kind == "regex" else None)
             if token.kind in ("reference", "special") or token.text in ("%llguidance", "%json", "%lark", "%regex"):
                 raise Unsupported(f"{token.text} cannot be used in a tool's grammar.")
-        problem = problem or tried_apart(LLMatcher.grammar_from_lark(definition))
+        problem = problem or tried_apart(LLMatcher.grammar_from_lark(definition), trials or Trials())
     if problem is not None:
         raise Unsupported(f"The grammar cannot be used: {_short(problem)}")
 
@@ -194,16 +196,17 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _problem(schema: Mapping[str, Any], grammar: str) -> str | None:
+def _problem(schema: Mapping[str, Any], grammar: str, trials: Trials) -> str | None:
     if (problem := excess(schema)) is not None:
         return problem
-    if (problem := tried_apart(grammar) if is_risky(schema) else _validated(grammar)) is not None:
+    if (problem := tried_apart(grammar, trials) if is_risky(schema) else _validated(grammar)) is not None:
         return problem
     return "it requires itself, so that no output would have an end" if is_endless(schema) else None
 
 
-def _refused(schema: Mapping[str, Any], search: _Search, trials: Trials) -> tuple[str, Place] | None:
+def _refused(schema: Mapping[str, Any], trials: Trials, search: _Search | None = None) -> tuple[str, Place] | None:
     """What a schema is refused for, and the place; None where output can be held to it."""
+    search = search or _Search(trials)
     if (problem := search.problem(schema)) is not None:
         return problem, search.place(schema, problem)
     if (problem := trials.problem(json_grammar(schema))) is not None:
@@ -273,7 +276,8 @@ Place = tuple[str | int, ...]
 class _Search:
     """For what a schema is refused for; so much of it and no more."""
 
-    def __init__(self) -> None:
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
         self._tried = 0  # bytes
 
     @property
@@ -283,7 +287,7 @@ class _Search:
     def problem(self, schema: Mapping[str, Any]) -> str | None:
         grammar = json_grammar(schema)
         self._tried += len(grammar) + (APART_BYTES if is_risky(schema) else STEP_BYTES)
-        return _problem(schema, grammar)
+        return _problem(schema, grammar, self._trials)
 
     def place(self, schema: Mapping[str, Any], problem: str) -> Place:
         """What leads to the innermost schema that is refused by itself, and to the keyword where the message names

@@ -16,12 +16,15 @@ from typing import Any
 
 from shared.excess import multiples_may_meet
 from shared.grammar_program import CPU_SECONDS
+from shared.trial import Trials
 
 MAX_LEVELS = 600  # of references one inside another; some thousands end a process, as llguidance recurses
 MAX_MERGED = 6  # patterns that may have to hold for the same text; each one more doubles llguidance's work
+START_SECONDS = 0.1  # of a processor, for a process that does nothing
 WALL_SECONDS = 5 * CPU_SECONDS  # on a busy machine
 _AT_ONCE = threading.BoundedSemaphore(2)  # processes
 TOO_MUCH = "it is too large to be followed: references or rules are too deep, or too many patterns hold for one text"
+TOO_MANY = "the request has more of them that are hard to follow than can be tried"
 
 
 def is_risky(schema: Mapping[str, Any]) -> bool:
@@ -44,16 +47,21 @@ def is_risky(schema: Mapping[str, Any]) -> bool:
     return deep or (merges and len(patterns) > MAX_MERGED) or multiples_may_meet(schema)
 
 
-def tried_apart(grammar: str) -> str | None:
+def tried_apart(grammar: str, trials: Trials) -> str | None:
     """Why a grammar cannot be used; None where it can. Takes a process, 0.1 s, at worst some seconds."""
+    if trials.apart_seconds <= 0:
+        return TOO_MANY
     try:
-        return _outcome(grammar)
+        problem, seconds = _outcome(grammar)
     except (OSError, subprocess.TimeoutExpired):  # this machine's fault, perhaps: nothing to remember
-        return TOO_MUCH
+        problem, seconds = TOO_MUCH, float(CPU_SECONDS)
+    trials.apart_seconds -= max(seconds, START_SECONDS)
+    return problem
 
 
 @lru_cache(maxsize=256)
-def _outcome(grammar: str) -> str | None:
+def _outcome(grammar: str) -> tuple[str | None, float]:
+    """Why a grammar cannot be used, and what it took of a processor to see that."""
     with _AT_ONCE:
         ended = subprocess.run(
             [sys.executable, "-P", "-m", "shared.grammar_program"],
@@ -65,6 +73,6 @@ def _outcome(grammar: str) -> str | None:
             env={key: os.environ[key] for key in ("PYTHONPATH", "LD_LIBRARY_PATH") if key in os.environ},
         )
     if ended.returncode:
-        return TOO_MUCH
-    problem: str | None = json.loads(ended.stdout)
-    return problem
+        return TOO_MUCH, float(CPU_SECONDS)
+    problem, seconds = json.loads(ended.stdout)
+    return problem, seconds

@@ -21,15 +21,19 @@ LIMITS = LLParserLimits(
 
 STEPS = 24  # what is forced is one of them
 TRIALS = 64  # of one request: about a millisecond each, at worst some 100
+APART_SECONDS = 10.0  # of one request: what its trials in processes of their own may take of a processor
 REMEMBERED = 1024  # trials whose outcome is kept
 SMALL = 16 * 1024  # bytes of grammars that are remembered
 
 
 class Trials:
-    """The trials of one request: so many and no more. What is left untried is taken to be possible."""
+    """The trials of one request: so many and no more. What is left untried is taken to be possible, but for what has to
+    be tried in a process of its own (`shared.grammar_apart`): that takes from `apart_seconds`, and is refused without
+    any."""
 
-    def __init__(self, most: int = TRIALS) -> None:
+    def __init__(self, most: int = TRIALS, apart_seconds: float = APART_SECONDS) -> None:
         self._left = most
+        self.apart_seconds = apart_seconds
 
     def problem(self, grammar: str) -> str | None:
         """Why no text by the grammar can be written; None where none was found."""

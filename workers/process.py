@@ -63,24 +63,31 @@ async def serve(settings: Settings, models: list[Served], loader: Loader) -> Non
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     starting, stopping = asyncio.create_task(process.start()), asyncio.create_task(stop.wait())
+    status = 1
     try:
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
             await starting
             await stopping
+        status = 0
     finally:
-        last = _end_process_in(settings.drain_seconds + STOP_SECONDS)
+        last = _end_process_in(settings.drain_seconds + STOP_SECONDS, status)
         for task in (starting, stopping):
             task.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
         await process.stop()
         last.cancel()
-        _end_process_in(THREAD_SECONDS)
+        _end_process_in(THREAD_SECONDS, status)
 
 
-def _end_process_in(seconds: float) -> threading.Timer:
+def _end_process_in(seconds: float, status: int) -> threading.Timer:
     """The interpreter waits for all threads before it ends, and no call of llama.cpp can be interrupted."""
-    timer = threading.Timer(seconds, os._exit, (0,))
+
+    def end() -> None:
+        log.warning("worker_ended", reason="something that it was doing did not stop", status=status)
+        os._exit(status)
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     return timer

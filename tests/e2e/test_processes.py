@@ -144,7 +144,9 @@ async def test_a_worker_ends_in_time_whatever_its_threads_do(tmp_path: Path, stu
                 await worker.stdout.readuntil(b"model_loading" if stuck == "loading" else b"worker_ready")
             worker.terminate()
             async with asyncio.timeout(25):
+                said = await worker.stdout.read()
                 assert await worker.wait() == 0
+            assert b"worker_ended" in said
         finally:
             if worker.returncode is None:
                 worker.kill()

@@ -13,6 +13,8 @@ import pytest
 
 from shared.excess import regex_size
 from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, lark_tokens, loosened
+from shared.grammar_apart import START_SECONDS
+from shared.trial import Trials
 
 OBJECT = {"type": "object"}
 
@@ -364,6 +366,17 @@ def test_a_grammar_may_allow_an_empty_text_too() -> None:
 )
 def test_a_regex_s_size_is_that_with_its_repetitions_written_out(regex: str, size: int) -> None:
     assert regex_size(regex) == size
+
+
+def test_one_request_gets_no_more_than_some_seconds_of_processes() -> None:
+    """Each of its grammars is possible: together they would keep a thread for minutes."""
+    trials = Trials(apart_seconds=2.5 * START_SECONDS)
+    for number in range(3):
+        check_grammar(f'start: "one of many" "{number}"', "lark", trials)
+    with pytest.raises(Unsupported, match="more of them that are hard to follow than can be tried"):
+        check_grammar('start: "one of many" "3"', "lark", trials)
+    check_grammar('start: "one of many" "3"', "lark")
+    check_schema({**OBJECT, "properties": {"a": {"type": "string"}}}, trials)  # nothing to try apart
 
 
 def test_lark_is_split_without_loss() -> None:

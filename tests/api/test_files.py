@@ -119,7 +119,14 @@ async def test_a_pdf_that_takes_forever_is_given_up(
     monkeypatch.setattr(pdf_module, "PROGRAM", program)
     stack = await make_stack(pdf_seconds=0.3)
     assert "longer than 0.3 s" in (await refusal(stack, file(pdf("x"))))[2]
+
+
+async def test_a_pdf_that_ends_its_reader_is_refused(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ending.py"
     program.write_text("raise SystemExit(3)")
+    monkeypatch.setattr(pdf_module, "PROGRAM", program)
     assert "cannot be read" in (await refusal(stack, file(pdf("x"))))[2]
 
 

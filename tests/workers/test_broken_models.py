@@ -65,7 +65,7 @@ async def test_a_model_out_of_memory_is_unavailable_and_the_other_serves_on(
     make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers.models, "FIRST_PAUSE_SECONDS", 0.5)
-    stack = await make_stack(workers=0, heartbeat_seconds=0.1, default_model="none/none")
+    stack = await make_stack(workers=0, heartbeat_seconds=0.5, default_model="none/none")
     broken = {"spark"}
     await stack.add_worker(loader(broken), both())
     status, body = await ask(stack)
@@ -79,7 +79,7 @@ async def test_a_model_out_of_memory_is_unavailable_and_the_other_serves_on(
 
 async def test_each_failed_try_doubles_the_pause(make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers.models, "FIRST_PAUSE_SECONDS", 0.05)
-    stack = await make_stack(workers=0, heartbeat_seconds=0.02, default_model="none/none")
+    stack = await make_stack(workers=0, heartbeat_seconds=0.3, default_model="none/none")
     worker = await stack.add_worker(loader({"spark"}), both())
     assert (await ask(stack))[0] == 500
     async with asyncio.timeout(10):
@@ -94,14 +94,14 @@ async def test_whatever_a_load_raises_breaks_that_model_alone(make_stack: StackF
             raise MemoryError("no room")
         return ScriptedEngine(Script("ok"))
 
-    stack = await make_stack(workers=0, heartbeat_seconds=0.1)
+    stack = await make_stack(workers=0, heartbeat_seconds=0.5)
     await stack.add_worker(load, both())
     assert "MemoryError: no room" in (await until_unavailable(stack))["message"]
     assert (await ask(stack, OTHER))[0] == 200
 
 
 async def test_a_worker_that_cannot_load_a_model_leaves_its_jobs_to_one_that_can(make_stack: StackFactory) -> None:
-    stack = await make_stack(workers=0, heartbeat_seconds=0.1, default_model="none/none", slots=2)
+    stack = await make_stack(workers=0, heartbeat_seconds=0.5, default_model="none/none", slots=2)
     first = await stack.add_worker(loader({"spark"}), both())
     second = await stack.add_worker(loader(set(), "from the other"), both())
     for _ in range(6):
@@ -122,7 +122,7 @@ async def test_a_broken_file_is_named_and_loaded_when_it_has_changed(make_stack:
     os.truncate(files["cut"], good.stat().st_size // 2)
     files["odd"].write_bytes(good.read_bytes().replace(b"qwen3", b"qwenX"))
     models = served(Catalog(tmp_path, {}), ())
-    stack = await make_stack(workers=0, models_dir=tmp_path, heartbeat_seconds=0.1)
+    stack = await make_stack(workers=0, models_dir=tmp_path, heartbeat_seconds=0.5)
     await stack.add_worker(load_engine, models)
     status, body = await stack.post(model="me/cut", input="Hi")
     assert (status, body["error"]["code"]) == (503, "model_unavailable")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from shared.schema.response import Response
 from shared.schema.tools import McpChoice, McpTool
 from shared.sealing import SealBroken, Sealer
 from shared.settings import Settings
+from workers.arguments import read_arguments
 from workers.conversation import AnyItem, listed_tools
 from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
@@ -188,12 +188,11 @@ _LOST: McpCallError = McpProtocolError(
 def _arguments(call: McpCall) -> dict[str, Any]:
     """Raises ServerFailed where they are no JSON object, as only an approved call of a client's own making can have."""
     try:
-        value = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ServerFailed(McpProtocolError(code=INVALID_ARGUMENTS, message="The arguments are no JSON object."))
-    return value
+        return read_arguments(call.arguments)
+    except ValueError:
+        raise ServerFailed(
+            McpProtocolError(code=INVALID_ARGUMENTS, message="The arguments are no JSON object.")
+        ) from None
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -20,7 +20,7 @@ from shared.schema.tools import McpChoice, McpTool
 from shared.sealing import SealBroken, Sealer
 from shared.settings import Settings
 from workers.arguments import read_arguments
-from workers.conversation import AnyItem, listed_tools
+from workers.conversation import AnyItem, everything, listed_tools
 from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
 from workers.grammar.grammars import demands_call, eligible
@@ -29,7 +29,8 @@ from workers.tools_unavailable import ToolsUnavailable
 
 log = structlog.get_logger()
 
-INVALID_ARGUMENTS = -32602  # JSON-RPC
+INVALID_REQUEST = -32600  # JSON-RPC
+INVALID_ARGUMENTS = -32602
 INTERNAL_ERROR = -32603
 
 
@@ -41,19 +42,22 @@ class RemoteTools:
 
     def __init__(
         self,
-        response: Response,
+        context: Context,
         items: Sequence[AnyItem],
         emitter: Emitter,
         servers: Servers,
         tell: Callable[[], None],
+        settings: Settings,
     ) -> None:
-        """`items`: the conversation that the response continues, its own input included."""
-        self._response = response
+        """`items`: the conversation as the model reads it, the response's own input included."""
+        self._context = context
+        self._response: Response = context.response
         self._items = items
         self._emitter = emitter
         self._servers = servers
         self._tell = tell
-        self._tools = {tool.server_label: tool for tool in response.tools if isinstance(tool, McpTool)}
+        self._most_calls = settings.most_calls(context.response.max_tool_calls)
+        self._tools = {tool.server_label: tool for tool in self._response.tools if isinstance(tool, McpTool)}
 
     @property
     def listed(self) -> dict[str, list[McpListToolsTool]]:
@@ -77,14 +81,20 @@ class RemoteTools:
         self._check_choice()
 
     def open_approved(self) -> None:
-        """Begins the calls that were approved and have not been made."""
-        seen = (*self._items, *self._response.output)
-        made = {item.approval_request_id for item in seen if isinstance(item, McpCall)}
+        """Begins the calls that were approved and have not been made, whatever a compaction has covered of them. While
+        only the prompt is computed none is: the response that goes on from there makes them."""
+        if self._context.generation.prewarm:
+            return
+        given = everything(self._context.ancestors, self._context.input)
+        seen = (*given, *self._response.output)
+        settled = {item.approval_request_id for item in seen if isinstance(item, McpCall)}
         requests = {item.id: item for item in seen if isinstance(item, McpApprovalRequest)}
-        for answer in self._items:
-            if not isinstance(answer, McpApprovalResponse) or not answer.approve or answer.approval_request_id in made:
+        for answer in given:
+            if not isinstance(answer, McpApprovalResponse) or answer.approval_request_id in settled:
                 continue
-            if (request := requests.get(answer.approval_request_id)) is None or request.server_label not in self._tools:
+            settled.add(answer.approval_request_id)  # the first answer counts
+            request = requests.get(answer.approval_request_id)
+            if request is None or not answer.approve or request.server_label not in self._tools:
                 continue
             self._emitter.open_mcp_call(request.name, request.server_label, request.id)
             self._emitter.mcp_arguments(request.arguments)
@@ -115,6 +125,8 @@ class RemoteTools:
 
     async def _call(self, item: McpCall, *, again: bool) -> None:
         try:
+            if self._beyond_limit(item):
+                raise ServerFailed(_TOO_MANY)
             if not self._tools[item.server_label].allows(self._listed_tool(item)):
                 raise ServerFailed(_NOT_ALLOWED)
             if again and not self._repeatable(item):
@@ -125,6 +137,12 @@ class RemoteTools:
         else:
             self._emitter.mcp_called(item.id, output)
         self._tell()
+
+    def _beyond_limit(self, call: McpCall) -> bool:
+        """Whether the response has enough calls before this one. Those of the model's own are not offered to it then;
+        approved ones are not always counted before."""
+        calls = [item.id for item in self._response.output if isinstance(item, McpCall)]
+        return calls.index(call.id) >= self._most_calls
 
     def _repeatable(self, call: McpCall) -> bool:
         """Whether the server says that calling the tool twice does no harm."""
@@ -170,13 +188,16 @@ def connector(settings: Settings, sealer: Sealer | None) -> Connect:
         except SealBroken:
             raise ToolsUnavailable("This worker's ENCRYPTION_KEY is not that of the front end.") from None
         async with Servers(servers, settings, hosts) as opened:
-            yield RemoteTools(context.response, items, emitter, opened, tell)
+            yield RemoteTools(context, items, emitter, opened, tell, settings)
 
     return connect
 
 
 _NOT_ALLOWED: McpCallError = McpProtocolError(
     code=INVALID_ARGUMENTS, message="The tool is not among those that `allowed_tools` allows."
+)
+_TOO_MANY: McpCallError = McpProtocolError(
+    code=INVALID_REQUEST, message="The tool was not called: the response has reached its limit of calls."
 )
 _LOST: McpCallError = McpProtocolError(
     code=INTERNAL_ERROR,

@@ -17,6 +17,7 @@ from tests.conftest import StackFactory
 from tests.mcp_servers import Running, many_results
 from tests.stack import Stack
 from tests.wire import check_stream, text_of
+from workers.engine.engine import load_engine
 from workers.engine.scripted import Script
 
 __all__ = ["qwen", "sums"]
@@ -220,3 +221,18 @@ async def test_no_call_is_made_while_only_the_prompt_is_computed(qwen: Stack, su
     await socket.close()
     assert [item["type"] for item in final["output"]] == ["mcp_call", "message"]
     assert sums.calls == [("reset", {})]
+
+
+async def test_an_approved_call_is_not_the_one_that_is_demanded(make_stack: StackFactory, sums: Running) -> None:
+    stack = await make_stack(
+        loader=load_engine, allow_remote_mcp=True, mcp_allowed_hosts=("127.0.0.1",), encryption_key="k"
+    )
+    submit = {"type": "function", "name": "submit", "parameters": {"type": "object", "properties": {}}}
+    given = [GO, asked("add", '{"a": 1, "b": 2}'), answer()]
+    _, response = await stack.post(
+        input=given, tools=[submit, mcp(sums)], tool_choice={"type": "function", "name": "submit"}
+    )
+    assert [item["type"] for item in response["output"] if item["type"] != "reasoning"] == [
+        *("mcp_list_tools", "mcp_call", "function_call")
+    ]
+    assert response["output"][-1]["name"] == "submit"

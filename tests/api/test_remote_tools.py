@@ -193,6 +193,25 @@ async def test_max_tool_calls_over_the_whole_response(qwen: Stack, sums: Running
     assert '"name": "add", "description"' not in prompt(qwen)  # nothing is offered any more
 
 
+@pytest.mark.parametrize("limits", [{"max_tool_calls": 1}, {}])
+async def test_the_limit_of_remote_calls_leaves_functions(
+    make_stack: StackFactory, sums: Running, limits: dict[str, Any]
+) -> None:
+    stack = await make_stack(
+        loader=lambda *_: ScriptedEngine(chat_template=(TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()),
+        allow_remote_mcp=True,
+        mcp_allowed_hosts=("127.0.0.1",),
+        mcp_max_calls=32 if limits else 1,
+        encryption_key="k",
+    )
+    function = {"type": "function", "name": "ask", "parameters": {"type": "object", "properties": {}}}
+    stack.engine.play(Script(*call_of("add", '{"a": 1, "b": 2}')), Script(*call_of("ask")))
+    final = check_stream(await stack.stream(input="Go", tools=[function, mcp(sums)], **limits))
+    assert [item["type"] for item in final["output"]] == ["mcp_list_tools", "mcp_call", "function_call"]
+    offered = [{name for name in ("add", "ask") if f'"name": "{name}", "desc' in prompt(stack, n)} for n in (0, 1)]
+    assert offered == [{"add", "ask"}, {"ask"}]
+
+
 async def test_the_servers_own_limit_of_calls(make_stack: StackFactory, sums: Running) -> None:
     template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
     once = call_of("add", '{"a": 1, "b": 2}')

@@ -24,8 +24,8 @@ async def check_approvals(
 ) -> None:
     """`items` is the new input, the rest what it continues; `most` calls may be made.
 
-    Raises ApiError for what `check_answers` refuses, for more calls than may be made, and for one of a server that is not
-    among the tools: its secrets are not kept, so they have to be sent again.
+    Raises ApiError for what `check_answers` refuses, for more calls than may be made, and for one of a server that is
+    not among the tools: its secrets are not kept, so they have to be sent again.
     """
     if not _has_answers(items):
         return
@@ -49,8 +49,8 @@ async def check_approvals(
         calls += 1
         if calls > most:
             message = (
-                f"The input approves more calls than the {most} that this response may make (the less of `max_tool_calls` "
-                "and the operator's MCP_MAX_CALLS). Approve the others in a later response."
+                f"The input approves more calls than the {most} that this response may make (the less of "
+                "`max_tool_calls` and the operator's MCP_MAX_CALLS). Approve the others in a later response."
             )
             raise _wrong(f"input[{position}].approval_request_id", message)
 
@@ -65,7 +65,7 @@ async def check_added_answers(redis: Redis, items: Sequence[Item], conversation_
 def check_answers(
     items: Sequence[Item], earlier: Sequence[Item], where: str = "input"
 ) -> dict[str, McpApprovalRequest]:
-    """The requests for approval among all of these, by id. `items` stand at `where` of the body, behind what is earlier.
+    """The requests for approval among all of these, by id. `items` stand at `where` of the body.
 
     Raises ApiError for an answer to nothing, and for a second one.
     """

@@ -11,6 +11,7 @@ import structlog
 
 from shared.emitter import Emitter
 from shared.mcp_hosts import McpHosts
+from shared.mcp_lists import holds, made_for
 from shared.mcp_server import unseal
 from shared.redis.records import Context
 from shared.schema.items import McpApprovalRequest, McpApprovalResponse, McpCall, McpListTools
@@ -70,12 +71,15 @@ class RemoteTools:
         return [item for item in self._emitter.waiting if isinstance(item, McpCall)]
 
     async def list_tools(self) -> None:
-        """Asks every server for its tools whose list is not known. Raises ToolsUnavailable."""
+        """Asks every server for its tools of which no list is known that holds all that is allowed.
+
+        Raises ToolsUnavailable.
+        """
         begun = {item.server_label: item.id for item in self._emitter.waiting if isinstance(item, McpListTools)}
         tried = {item.server_label for item in self._response.output if isinstance(item, McpListTools)}
         for label, tool in self._tools.items():
             if label not in tried and not self._knows(tool):
-                begun[label] = self._emitter.open_mcp_list(label)
+                begun[label] = self._emitter.open_mcp_list(label, made_for(tool))
         self._tell()
         await _all(self._list(label, item_id) for label, item_id in begun.items())
         self._check_choice()
@@ -105,10 +109,10 @@ class RemoteTools:
         await _all(self._call(item, again=item.id in lost) for item in calls)
 
     def _knows(self, tool: McpTool) -> bool:
-        known = self.listed.get(tool.server_label)
-        if known is None:
-            return False
-        return set(tool.names) <= {one.name for one in known}
+        seen = (*self._items, *self._response.output)
+        lists = [item for item in seen if isinstance(item, McpListTools) and item.server_label == tool.server_label]
+        known = [item for item in lists if item.error is None]
+        return bool(known) and holds(known[-1], tool)
 
     async def _list(self, label: str, item_id: str) -> None:
         try:

@@ -63,7 +63,7 @@ class McpToolFilter(Struct, kw_only=True):
 
 
 class ApprovalFilter(Struct, kw_only=True):
-    """Which tools need an approval and which do not; a tool that both name needs one, as one does that neither names."""
+    """Which tools need an approval and which do not; one that both name needs it, and one that neither names."""
 
     always: McpToolFilter | None = None
     never: McpToolFilter | None = None
@@ -79,18 +79,11 @@ class McpTool(Struct, tag_field="type", tag="mcp", kw_only=True):
     require_approval: Literal["always", "never"] | ApprovalFilter
     headers: None = None
 
-    @property
-    def names(self) -> list[str]:
-        """The tools that the request names."""
-        if isinstance(self.allowed_tools, McpToolFilter):
-            return self.allowed_tools.tool_names or [] if self.allowed_tools.read_only is None else []
-        return self.allowed_tools or []
-
     def allows(self, tool: McpListToolsTool) -> bool:
         """Whether the request lets the model see a tool; an empty list means all, as at OpenAI."""
         if isinstance(self.allowed_tools, McpToolFilter):
             return self.allowed_tools.matches(tool)
-        return not self.names or tool.name in self.names
+        return not self.allowed_tools or tool.name in self.allowed_tools
 
     def asks_for(self, tool: McpListToolsTool) -> bool:
         """Whether a call of the tool needs an approval."""

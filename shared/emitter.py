@@ -113,9 +113,10 @@ class Emitter(RemoteItems):
         self._emit(events.Queued, response=self.response)
 
     def in_progress(self) -> None:
-        """Also sent again while nothing else happens for long: some clients count it as activity, but no comment."""
+        """Also sent again while nothing else happens for long: some clients count it as activity, but no comment. It
+        tells no output, whatever there is: the log would have that once for each sign of life."""
         self.response.status = "in_progress"
-        self._emit(events.InProgress, response=self.response)
+        self._emit(events.InProgress, response=msgspec.structs.replace(self.response, output=[]))
 
     # items
 

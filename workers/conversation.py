@@ -8,6 +8,7 @@ from shared.redis.records import Turn
 from shared.schema.content import InputText
 from shared.schema.items import (
     Compaction,
+    CustomToolCall,
     FunctionCall,
     Item,
     McpApprovalRequest,
@@ -125,7 +126,7 @@ def _is_cut_call(item: AnyItem) -> bool:
     """A call that was cut short: nobody answers it, and no template could show it."""
     if isinstance(item, McpCall):
         return item.status not in ("completed", "failed")
-    return isinstance(item, FunctionCall) and item.status == "incomplete"
+    return isinstance(item, FunctionCall | CustomToolCall) and item.status == "incomplete"
 
 
 def _readable(item: AnyItem, sealer: Sealer | None, owner: str) -> AnyItem:

@@ -19,6 +19,7 @@ from msgspec import structs
 from shared.grammar import arguments_schema, loosened
 from shared.schema.mcp import McpListToolsTool
 from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, McpTool, NamespaceTool, Tool
+from workers.dialects.readable import readable
 
 SEPARATOR = "__"
 INPUT = "input"  # the one parameter under which templates know a custom tool
@@ -71,12 +72,12 @@ class OfferedTool:
         kept = loosened({**self.parameters, "type": "object"})
         return replace(self, tool=structs.replace(self.tool, parameters=dict(kept)))
 
-    def for_template(self, about: str = "") -> dict[str, Any]:
+    def for_template(self, about: str = "", *, type_lists: bool = True) -> dict[str, Any]:
         """As chat templates expect a tool: https://huggingface.co/docs/transformers/chat_extras . `about`: more of its
-        description."""
+        description; `type_lists`: whether the template takes several types of one value."""
         described = "\n\n".join(text for text in (self._description(), about) if text)
-        function = {"name": self.name, "description": described, "parameters": self.parameters}
-        return {"type": "function", "function": function}
+        parameters = readable(self.parameters, type_lists=type_lists)
+        return {"type": "function", "function": {"name": self.name, "description": described, "parameters": parameters}}
 
     def _description(self) -> str:
         described = self.tool.description or ""
@@ -145,7 +146,7 @@ class Toolbox:
         held._offered = {name: tool.holdable() for name, tool in self._offered.items()}
         return held
 
-    def for_template(self) -> list[dict[str, Any]]:
+    def for_template(self, *, type_lists: bool = True) -> list[dict[str, Any]]:
         """All as chat templates expect them. What is said of a server stands with the first of its tools, once."""
         sizes = Counter(tool.server for tool in self)
         shown: list[dict[str, Any]] = []
@@ -155,7 +156,7 @@ class Toolbox:
             if about and sizes[tool.server] > 1:
                 about = f"About all tools of {tool.server}: {about}"
             told.add(tool.server)
-            shown.append(tool.for_template(about))
+            shown.append(tool.for_template(about, type_lists=type_lists))
         return shown
 
     def _add(self, tool: FunctionTool | CustomTool, namespace: str | None) -> None:

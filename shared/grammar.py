@@ -95,7 +95,7 @@ def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema if kept is None else kept
 
 
-# one response may have hundreds of tools, all asked for in each of its rounds; a schema that is kept whole takes no room
+# one response may have hundreds of tools, asked for in each of its rounds; a schema that is kept whole takes no room
 _LOOSENED: Remembered[tuple[Mapping[str, Any] | None]] = Remembered(entries=16_384, size=8 * 1024 * 1024)
 
 

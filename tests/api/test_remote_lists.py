@@ -1,4 +1,4 @@
-"""What servers list: silent refusals, odd schemas, more than a context holds. Servers are real, the engine is scripted."""
+"""What servers list: silent refusals, odd schemas, more than a context holds. Servers are real, engines scripted."""
 
 from __future__ import annotations
 

@@ -80,4 +80,4 @@ def _without_lists(kinds: Sequence[str], schema: Mapping[str, Any]) -> dict[str,
         return {} if "anyOf" in schema else {"anyOf": [{"type": kind} for kind in kinds]}
     if "null" in kinds:
         return {"const": None}
-    return {"type": kind for kind in kinds if kind in _NAMED}
+    return {"type": kinds[0]} if kinds and kinds[0] in _NAMED else {}

@@ -114,3 +114,70 @@ async def test_a_function_that_the_template_refuses_is_the_clients_own_affair(pi
         status, body = await picky.post(input="Go", tools=[own, mcp(server)])
     assert (status, body["error"]["code"]) == (400, "invalid_prompt")
     assert "I take no bad" in body["error"]["message"]
+
+
+def many(count: int, words: int = 100) -> list[types.Tool]:
+    return [tool(f"tool_{n}", description="much about it " * words) for n in range(count)]
+
+
+async def test_more_tools_than_the_context_holds_are_an_error_of_their_list(qwen: Stack) -> None:
+    qwen.engine.play(Script("Without tools, then."), Script(*call_of("tool_7")), Script("Done."))
+    async with listing(*many(60)) as server:
+        events = await qwen.stream(input="Go", tools=[mcp(server)])
+        final = check_stream(events)
+        assert "mcp_list_tools.failed" in kinds(events)
+        assert final["output"][0]["tools"] == []
+        assert "allowed_tools" in final["output"][0]["error"]
+        assert text_of(final) == "Without tools, then."
+        assert "tool_1" not in prompt(qwen)
+        _, few = await qwen.post(input="Go", previous_response_id=final["id"], tools=[mcp(server, allowed_tools=NAMED)])
+        assert server.calls == [("tool_7", {})]
+    assert [item["type"] for item in few["output"]] == ["mcp_list_tools", "mcp_call", "message"]
+    assert [one["name"] for one in few["output"][0]["tools"]] == NAMED
+
+
+NAMED = ["tool_3", "tool_7"]
+
+
+async def test_more_text_than_could_be_tokens_is_not_counted(qwen: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = 0
+    tokenize = qwen.engine.tokenize
+
+    def measured(text: str, **options: Any) -> list[int]:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return tokenize(text, **options)
+
+    monkeypatch.setattr(qwen.engine, "tokenize", measured)
+    async with listing(*many(60, words=1000)) as server:
+        _, response = await qwen.post(input="Go", tools=[mcp(server)])
+    assert "characters" in response["output"][0]["error"]
+    assert longest < 60 * 1000
+
+
+async def test_a_demanded_call_of_too_many_tools_ends_the_response(qwen: Stack) -> None:
+    async with listing(*many(60)) as server:
+        choice: dict[str, Any] = {"type": "mcp", "server_label": "docs"}
+        final = check_stream(await qwen.stream(input="Go", tools=[mcp(server)], tool_choice=choice))
+        assert final["status"] == "failed"
+        assert "allowed_tools" in final["error"]["message"]
+    assert qwen.engine.requests == []
+
+
+async def test_lists_have_room_together(qwen: Stack) -> None:
+    """Each alone would have."""
+    async with listing(*many(7)) as one, listing(*many(7)) as other:
+        _, response = await qwen.post(input="Go", tools=[mcp(one, "one"), mcp(other, "other")])
+        _, longer = await qwen.post(input="a word " * 3600, tools=[mcp(one, "one")])
+        _, cut = await qwen.post(input="a word " * 3600, tools=[mcp(one, "one")], truncation="auto")
+        earlier = {"role": "assistant", "content": "a word " * 3600}
+        _, shorter = await qwen.post(
+            input=[earlier, {"role": "user", "content": "Go"}], tools=[mcp(one, "one")], truncation="auto"
+        )
+    assert sorted(item["error"] is None for item in response["output"][:2]) == [False, True]
+    assert response["status"] == longer["status"] == "completed"
+    assert "the conversation" in longer["output"][0]["error"]  # which has room without the tools
+    assert "tool_1" not in prompt(qwen, 1)
+    assert "the conversation" in cut["output"][0]["error"]  # of which a question cannot be left out
+    assert shorter["output"][0]["error"] is None
+    assert "tool_1" in prompt(qwen)

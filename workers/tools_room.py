@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
+
+import msgspec
 
 from shared.redis.records import Context
 from shared.schema.content import InputText
@@ -27,9 +28,9 @@ async def too_many(model: LoadedModel, context: Context, items: Sequence[AnyItem
     remote = tools.only(_remote(tools))
     if not remote:
         return None
-    size = sum(len(json.dumps(shown, ensure_ascii=False)) for shown in remote.for_template())
+    size = sum(len(msgspec.json.encode(tool.tool)) for tool in remote)
     if size > LONGEST_TOKEN * length:  # they need not be counted
-        return TOO_MANY.format(why=f"they have {size} characters, and it holds {length} tokens")
+        return TOO_MANY.format(why=f"they have {size} bytes, and it holds {length} tokens")
     tools = await model.prompter.showable(tools)
     remote = tools.only(_remote(tools))
     counted = partial(_count, model, context.generation.effort)

@@ -151,7 +151,7 @@ async def test_more_text_than_could_be_tokens_is_not_counted(qwen: Stack, monkey
     monkeypatch.setattr(qwen.engine, "tokenize", measured)
     async with listing(*many(60, words=1000)) as server:
         _, response = await qwen.post(input="Go", tools=[mcp(server)])
-    assert "characters" in response["output"][0]["error"]
+    assert " bytes, and" in response["output"][0]["error"]
     assert longest < 60 * 1000
 
 

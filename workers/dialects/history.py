@@ -58,7 +58,7 @@ def prepare(
     prepared = [dict(message) for message in _outputs_behind_calls(messages)]
     offered = None
     if tools and traits.tools:
-        offered = tools.for_template()
+        offered = tools.for_template(type_lists=traits.type_lists)
     elif tools:
         prepared = _with_system(prepared, form.declare(tools))
     prepared = _roles(prepared, traits)

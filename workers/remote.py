@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -57,6 +57,7 @@ class RemoteTools:
         self._emitter = emitter
         self._servers = servers
         self._tell = tell
+        self._counting = asyncio.Lock()
         self._most_calls = settings.most_calls(context.response.max_tool_calls)
         self._tools = {tool.server_label: tool for tool in self._response.tools if isinstance(tool, McpTool)}
 
@@ -70,18 +71,16 @@ class RemoteTools:
         """The calls that are to be made."""
         return [item for item in self._emitter.waiting if isinstance(item, McpCall)]
 
-    async def list_tools(self) -> None:
-        """Asks every server for its tools of which no list is known that holds all that is allowed.
-
-        Raises ToolsUnavailable.
-        """
+    async def list_tools(self, too_many: Callable[[Toolbox], Awaitable[str | None]]) -> None:
+        """Asks every server for its tools of which no list is known that holds all that is allowed; a list that makes
+        the tools `too_many` has failed for the reason that it gives. Raises ToolsUnavailable."""
         begun = {item.server_label: item.id for item in self._emitter.waiting if isinstance(item, McpListTools)}
         tried = {item.server_label for item in self._response.output if isinstance(item, McpListTools)}
         for label, tool in self._tools.items():
             if label not in tried and not self._knows(tool):
                 begun[label] = self._emitter.open_mcp_list(label, made_for(tool))
         self._tell()
-        await _all(self._list(label, item_id) for label, item_id in begun.items())
+        await _all(self._list(label, item_id, too_many) for label, item_id in begun.items())
         self._check_choice()
 
     def open_approved(self) -> None:
@@ -114,7 +113,7 @@ class RemoteTools:
         known = [item for item in lists if item.error is None]
         return bool(known) and holds(known[-1], tool)
 
-    async def _list(self, label: str, item_id: str) -> None:
+    async def _list(self, label: str, item_id: str, too_many: Callable[[Toolbox], Awaitable[str | None]]) -> None:
         try:
             tools = await self._servers.list_tools(label)
         except ServerFailed as failure:
@@ -123,8 +122,12 @@ class RemoteTools:
             )
             self._emitter.mcp_listed(item_id, [], str(failure))
         else:
-            allowed = self._tools[label].allows
-            self._emitter.mcp_listed(item_id, [tool for tool in tools if allowed(tool)])
+            allowed = [tool for tool in tools if self._tools[label].allows(tool)]
+            async with self._counting:  # one list after the other, each beside those before it
+                offered = Toolbox(self._response.tools, {**self.listed, label: allowed})
+                if problem := await too_many(offered):
+                    log.warning("mcp_list_too_long", response_id=self._response.id, server=label, tools=len(allowed))
+                self._emitter.mcp_listed(item_id, [] if problem else allowed, problem)
         self._tell()
 
     async def _call(self, item: McpCall, *, again: bool) -> None:

@@ -14,8 +14,8 @@ from shared.address_guard import (
     destination_of,
     is_public,
     reached_address,
-    resolve,
 )
+from shared.names import resolve
 from shared.settings import SettingsError
 
 PUBLIC = "public"

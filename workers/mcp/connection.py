@@ -19,7 +19,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import ValidationError
 
-from shared.address_guard import AddressRefused, Destination
+from shared.address_guard import AddressRefused, Destination, NotLookedUp
 from shared.mcp_headers import HeaderRefused, request_headers
 from shared.mcp_server import Server
 from shared.settings import Settings
@@ -114,7 +114,9 @@ class Connection:
                 self._opened.set()
                 await self._closing.wait()
         except (AddressRefused, HeaderRefused) as refused:
-            self._failure = http_failure(403, f"The server is not called: {refused}.")
+            self._failure = http_failure(
+                503 if isinstance(refused, NotLookedUp) else 403, f"The server is not called: {refused}."
+            )
         except ServerFailed as failure:
             self._failure = failure
         except Exception as error:  # of the SDK's task groups, which wrap it

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the SDK is loaded when it is needed: it takes most of a sec
     from workers.mcp.connection import Connection, Kind
 
 T = TypeVar("T")
+NAMES_AT_ONCE = 4  # of one response, so that it cannot take all threads that look up names
 _RATE = CallRate()  # of this process, as the setting says
 
 
@@ -32,7 +33,8 @@ class Servers:
     def __init__(
         self, servers: Iterable[Server], settings: Settings, hosts: McpHosts, rate: CallRate | None = None
     ) -> None:
-        self._places = {server.label: _Place(server, settings, hosts) for server in servers}
+        names = asyncio.Semaphore(NAMES_AT_ONCE)
+        self._places = {server.label: _Place(server, settings, hosts, names) for server in servers}
         self._settings = settings
         self._rate = _RATE if rate is None else rate
         silence_libraries()
@@ -86,10 +88,12 @@ class Servers:
 class _Place:
     """One server: where it is, found once, and the connection to it, made again when it broke."""
 
-    def __init__(self, server: Server, settings: Settings, hosts: McpHosts) -> None:
+    def __init__(self, server: Server, settings: Settings, hosts: McpHosts, names: asyncio.Semaphore) -> None:
+        """`names`: held while its name is looked up."""
         self.server = server
         self._settings = settings
         self._hosts = hosts
+        self._names = names
         self._target: asyncio.Task[Destination] | None = None
         self._kind: Kind | None = None
         self._connections: list[Connection] = []
@@ -137,7 +141,7 @@ class _Place:
 
     async def _look_up(self) -> Destination:
         try:
-            async with asyncio.timeout(self._settings.mcp_connect_seconds):
+            async with asyncio.timeout(self._settings.mcp_connect_seconds), self._names:
                 return await self._hosts.check(self.server.url)
         except TimeoutError:
             raise AddressRefused("its host cannot be found in time") from None

@@ -25,7 +25,7 @@ from shared.mcp_server import Server
 from shared.settings import Settings
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure, protocol_failure
 from workers.mcp.trace import CURRENT, Trace
-from workers.mcp.transport import PinnedTransport
+from workers.mcp.transport import TOO_MUCH, PinnedTransport
 
 Kind = Literal["streamable", "old"]
 T = TypeVar("T")
@@ -135,8 +135,9 @@ class Connection:
             try:
                 client = await self._enter(stack, kind, target, headers)
             except ServerFailed as failure:
-                if self._trace.failure is None or self._trace.failure.code not in _MAYBE_OLD:
-                    raise first or failure from None
+                found = self._trace.failure
+                if found is None or found.code not in _MAYBE_OLD:
+                    raise failure if found is not None and found.code == TOO_MUCH else first or failure from None
                 first = first or failure
             else:
                 self.kind = kind

@@ -113,9 +113,10 @@ class Emitter(RemoteItems):
         self._emit(events.Queued, response=self.response)
 
     def in_progress(self) -> None:
-        """Also sent again while nothing else happens for long: some clients count it as activity, but no comment."""
+        """Also sent again while nothing else happens for long: some clients count it as activity, but no comment. It
+        tells no output, whatever there is: the log would have that once for each sign of life."""
         self.response.status = "in_progress"
-        self._emit(events.InProgress, response=self.response)
+        self._emit(events.InProgress, response=msgspec.structs.replace(self.response, output=[]))
 
     # items
 
@@ -241,6 +242,7 @@ class Emitter(RemoteItems):
             case CustomToolCall() as item:
                 self._emit(events.CustomInputDone, item_id=item.id, output_index=self._index, input=text)
                 item.input = text
+                item.status = UNSET if status == "completed" else status
             case McpCall() as item:
                 self._emit(events.McpArgumentsDone, item_id=item.id, output_index=self._index, arguments=text)
                 item.arguments = text

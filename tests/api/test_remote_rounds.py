@@ -11,6 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from pydantic import Field
 from redis.asyncio import Redis
 
+from shared.redis import keys
 from tests.api.sockets import Socket
 from tests.api.test_remote_tools import (
     call_of,
@@ -29,7 +30,7 @@ from tests.mcp_servers import Running, faulty, hang, many_results, serve, slow_s
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import check_stream, text_of
-from tests.workers.test_worker import freeze
+from tests.workers.test_worker import freeze, until_length
 from workers.engine.scripted import Script
 
 __all__ = ["docs", "qwen", "sums"]
@@ -344,18 +345,22 @@ async def test_lost_while_an_approved_call_runs(make_stack: StackFactory) -> Non
     assert final["output"][0]["output"] == "look"
 
 
-async def test_signs_of_life_while_a_tool_runs(make_stack: StackFactory) -> None:
+async def test_signs_of_life_while_a_tool_runs(make_stack: StackFactory, redis: Redis) -> None:
+    """They tell nothing of what there is, or the log would have each result once for each of them."""
     stack = await lossy(make_stack, ping_seconds=0.05)
     async with slow_server() as slow:
         stack.engine.play(Script(*call_of("wait")), Script("Done."))
         stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
         await slow.started.wait()
-        await asyncio.sleep(0.2)
+        length = await redis.xlen(keys.events(stack.engine.requests[0].id))
+        await until_length(redis, stack.engine.requests[0].id, length + 3)
         slow.release.set()
         events = await stream
     check_stream(events)
     kinds = [event["type"] for event in events]
-    assert kinds[kinds.index("response.mcp_call_arguments.done") + 1] == "response.in_progress"
+    first = kinds.index("response.mcp_call_arguments.done") + 1
+    assert kinds[first : first + 2] == ["response.in_progress"] * 2
+    assert events[first]["response"]["output"] == []
 
 
 async def test_custom_and_function_and_remote_tools(qwen: Stack, sums: Running) -> None:

@@ -18,7 +18,7 @@ from shared.redis import keys
 from shared.settings import Settings, SettingsError
 from tests.conftest import StackFactory
 from tests.mcp_servers import Running, calculator, documentation_server, many_results, slow_server
-from tests.stack import Stack
+from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import Event, check_response, check_stream, text_of
 from tests.workers.test_worker import freeze
@@ -416,6 +416,30 @@ async def test_a_running_tool_holds_no_slot(make_stack: StackFactory) -> None:
         assert text_of(second) == "meanwhile"
         slow.release.set()
         assert text_of((await first)[1]) == "after"
+
+
+async def test_only_so_many_jobs_wait_without_a_slot(make_stack: StackFactory) -> None:
+    template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
+    stack = await make_stack(
+        loader=lambda *_: ScriptedEngine(chat_template=template),
+        allow_remote_mcp=True,
+        mcp_allowed_hosts=("127.0.0.1",),
+        encryption_key="k",
+        slots=1,
+        mcp_jobs_aside=2,
+    )
+    worker = stack.workers[0]._workers[f"{MODEL}@q8_0"]
+    async with slow_server() as slow:
+        stack.engine.play(*(Script(*call_of("wait")) for _ in range(3)), *(Script("done") for _ in range(8)))
+        calling = [asyncio.create_task(stack.post(input="Go", tools=[mcp(slow)])) for _ in range(3)]
+        await until(lambda: len(slow.calls) == 3)
+        others = [asyncio.create_task(stack.post(input="Hi", background=True)) for _ in range(5)]
+        assert [status for status, _ in await asyncio.gather(*others)] == [200] * 5
+        await worker._poll_iteration()
+        assert (worker.running, worker.aside, worker.has_room) == (3, 2, False)
+        slow.release.set()
+        assert [text_of(response) for _, response in await asyncio.gather(*calling)] == ["done"] * 3
+        await until(lambda: len(stack.engine.requests) == 3 + 3 + 5)
 
 
 # what is refused, and what is kept secret

@@ -20,6 +20,7 @@ from workers.mcp.intake import MESSAGES, MESSAGES_PER_SECOND, Flow, Intake
 from workers.mcp.trace import CURRENT, Trace
 
 MAX_ERROR_BODY = 64 * 1024
+MAX_IDLE = 2  # connections that a session keeps between its requests
 TOO_MUCH = 413  # the code of what was not taken in
 _KEPT_OUT = ("content-length", "content-encoding", "transfer-encoding")
 
@@ -39,7 +40,8 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         self._calls: WeakSet[Trace] = WeakSet()  # those that may be waiting for an answer
         self._ended: HttpError | None = None  # why nothing more is taken from this server
         verify = certificates() if target.scheme == "https" else False
-        self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE)
+        self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         trace = CURRENT.get() or self._trace

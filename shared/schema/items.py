@@ -158,6 +158,7 @@ class CustomToolCallInput(Struct, kw_only=True):
     input: str
     id: str | None = None
     namespace: str | None = None
+    status: ItemStatus | None = None
 
 
 class CallOutputInput(Struct, kw_only=True):

@@ -192,6 +192,7 @@ class WorkerProcess:
             self._leases,
             {queue.GENERATE: generate, queue.COUNT_TOKENS: count},
             slots=settings.slots,
+            most_aside=settings.mcp_jobs_aside,
             poll_seconds=settings.poll_seconds,
             job_timeout_seconds=settings.job_timeout_seconds,
             on_room=self._room.set,

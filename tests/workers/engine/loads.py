@@ -1,4 +1,4 @@
-"""Loads each GGUF named on the command line, in a process of its own, and lets it say a token: prints how that ended."""
+"""Loads each GGUF named on the command line, in a process of its own, and lets it say a token; prints how it ended."""
 
 from __future__ import annotations
 

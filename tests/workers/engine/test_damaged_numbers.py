@@ -1,4 +1,4 @@
-"""Numbers in a header that are not what they were: no file that the catalog calls sound ends the process that loads it."""
+"""Wrong numbers in a header: no file that the catalog calls sound ends the process that loads it."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from redis.asyncio import Redis
 import workers.models
 from shared.catalog import Catalog
 from shared.redis import keys, loads
-from shared.settings import REPOSITORY_MODELS
+from shared.settings import REPOSITORY_MODELS, Settings
 from tests.conftest import StackFactory
-from tests.stack import MODEL
+from tests.stack import MODEL, TEMPLATES
 from tests.waiting import until
 from tests.workers.test_broken_models import OTHER, ask, both, until_served
 from workers.engine.core import Engine
@@ -280,3 +280,27 @@ async def test_with_redis_away_models_are_loaded_all_the_same() -> None:
     async with away.loading("file"):
         pass
     await away.close()
+
+
+async def test_who_waited_for_a_model_has_it_before_another_one_takes_its_place() -> None:
+    loader = Loads()
+    loader.go_on.clear()
+    models = Models(both(), Settings(max_loaded_models=1), loader, TEMPLATES)
+
+    async def use(model: str) -> bool:
+        async with models.use(model) as loaded:
+            return loaded is models._loaded.get(model)
+
+    uses = [asyncio.create_task(use(model)) for model in (DEMO, SECOND)]
+    await until(lambda: bool(loader.asked))
+    loader.go_on.set()
+    assert await asyncio.gather(*uses) == [True, True]
+    await models.close()
+
+
+async def test_what_another_worker_of_this_process_loads_is_not_lost(redis: Redis) -> None:
+    mine, other = (LoadMarks(redis, f"{HOST}:{os.getpid()}:{name}", lease_seconds=LEASE) for name in ("a", "b"))
+    async with mine.loading("file"):
+        assert await other.past(["file"]) == [Past(0, True)]
+    await mine.close()
+    await other.close()

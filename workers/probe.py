@@ -30,7 +30,7 @@ class Traits:
     """What a template does with a conversation."""
 
     system: bool = True  # shows a system message at the start
-    late_system: bool = True  # also between others
+    late_system: bool = True  # also between others, beside the one at the start
     developer: bool = False  # knows the role `developer`
     alternates: bool = False  # refuses two messages of the user in a row
     tools: bool = True  # tells the model of `tools`
@@ -67,7 +67,7 @@ def probe(template: ChatTemplate, variables: dict[str, Any]) -> Traits:
     wordy = {**one, "content": _OTHER}
     return Traits(
         system=shows(system, _USER),
-        late_system=shows(_USER, answer, system, _USER),
+        late_system=shows(system, _USER, answer, {**system, "content": _OTHER}, _USER, marks=(_MARK, _OTHER)),
         developer="developer" in template.source and shows({**system, "role": "developer"}, _USER),
         alternates=not shows(_USER, marked_user),
         tools=shows(_USER, marks=("probe_tool", "city"), tools=True),

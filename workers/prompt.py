@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ from shared.schema.items import (
 from workers.dialects import detect
 from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
+from workers.dialects.repair import repaired
 from workers.dialects.toolbox import INPUT, Toolbox
 from workers.engine.core import Engine, ImageCells, Picture
 from workers.excerpts import Excerpts
@@ -86,12 +88,24 @@ class Prompter:
         variables = self.dialect.template_variables(effort)
         if offered:
             variables["tools"] = spelled.tools(offered)
-        text = await self._template.render(prepared, variables)
+        text = await self._rendered(prepared, variables)
         parts = spelled.cut(pictures.split(text))
         if any(isinstance(part, Picture) for part in parts):
             reading = self._engine.read(parts)
             return Prompt(spelled.whole(text), reading.tokens, reading.images)
         return Prompt(spelled.whole(text), self._tokens([str(part) for part in parts]))
+
+    async def _rendered(self, messages: Messages, variables: dict[str, Any]) -> str:
+        """The text of a conversation; where the template refuses it, that of the same one as strict templates want
+        it. Raises TemplateError where it refuses that too."""
+        try:
+            return await self._template.render(messages, variables)
+        except TemplateError:
+            if (others := repaired(messages)) == messages:
+                raise
+            with suppress(TemplateError):
+                return await self._template.render(others, variables)
+            raise
 
     def _tokens(self, parts: Sequence[str]) -> list[int]:
         """Tokens of a text in parts, which are tokenized one by one."""

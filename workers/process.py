@@ -33,6 +33,7 @@ from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
 from workers.generate import Connect, Services
 from workers.lease import Leases
+from workers.load_marks import LoadMarks
 from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
@@ -105,7 +106,9 @@ class WorkerProcess:
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
         self._attendance = Attendance(self._redis, settings.lease_seconds)
-        self.models = Models(models, settings, loader, templates)
+        self.models = Models(
+            models, settings, loader, templates, LoadMarks(self._redis, self.id, settings.lease_seconds)
+        )
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
             self._redis,
@@ -134,6 +137,7 @@ class WorkerProcess:
         await patiently(lambda: scripts.load(self._redis), "start")
         if self._settings.allow_remote_mcp:
             await load_sdk()
+        await self.models.recall()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -192,6 +196,7 @@ class WorkerProcess:
             self._leases,
             {queue.GENERATE: generate, queue.COUNT_TOKENS: count},
             slots=settings.slots,
+            most_aside=settings.mcp_jobs_aside,
             poll_seconds=settings.poll_seconds,
             job_timeout_seconds=settings.job_timeout_seconds,
             on_room=self._room.set,

@@ -25,7 +25,7 @@ from workers.conversation import AnyItem, everything, listed_tools
 from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
 from workers.grammar.grammars import demands_call, eligible
-from workers.mcp import ServerFailed, Servers
+from workers.mcp import Room, ServerFailed, Servers
 from workers.tools_unavailable import ToolsUnavailable
 
 log = structlog.get_logger()
@@ -181,6 +181,7 @@ class RemoteTools:
 def connector(settings: Settings, sealer: Sealer | None) -> Connect:
     """What opens the servers of a response, for all jobs of a process. Raises SettingsError."""
     hosts = McpHosts(settings.mcp_allowed_hosts)
+    room = Room(settings.mcp_max_connections)
 
     @asynccontextmanager
     async def connect(
@@ -194,7 +195,7 @@ def connector(settings: Settings, sealer: Sealer | None) -> Connect:
             servers = unseal(context.generation.mcp_servers or "", sealer, context.owner)
         except SealBroken:
             raise ToolsUnavailable("This worker's ENCRYPTION_KEY is not that of the front end.") from None
-        async with Servers(servers, settings, hosts) as opened:
+        async with Servers(servers, settings, hosts, room=room, owner=context.owner) as opened:
             yield RemoteTools(context, items, emitter, opened, tell, settings)
 
     return connect

@@ -37,6 +37,7 @@ from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
 from workers.remote import connector
+from workers.suspects import Suspects
 from workers.templates import Templates
 from workers.worker import QueueWorker
 
@@ -103,6 +104,7 @@ class WorkerProcess:
         self._settings = settings
         self._redis: ArqRedis = connect(settings.redis_url, settings.redis_timeout_seconds)
         self._leases = Leases(self._redis, settings.lease_seconds)
+        self._suspects = Suspects()
         self._outbox = Outbox(self._redis)
         self._attendance = Attendance(self._redis, settings.lease_seconds)
         self.models = Models(models, settings, loader, templates)
@@ -113,6 +115,7 @@ class WorkerProcess:
             self.models,
             self._outbox,
             self._leases,
+            self._suspects,
             self._attendance,
             self._served_elsewhere,
             sealer,
@@ -120,6 +123,7 @@ class WorkerProcess:
         )
         self._room = asyncio.Event()  # a worker has room again
         self._leases.on_room = self._look_for_jobs
+        self._suspects.on_room = self._look_for_jobs
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
@@ -188,6 +192,7 @@ class WorkerProcess:
             model,
             self._redis,
             self._leases,
+            self._suspects,
             {queue.GENERATE: generate, queue.COUNT_TOKENS: count},
             slots=settings.slots,
             poll_seconds=settings.poll_seconds,

@@ -51,6 +51,7 @@ MODEL_PREFIX = "lr:model:"
 WORKERS = "lr:workers"
 WORKER_PREFIX = "lr:worker:"
 LEASE_PREFIX = in_progress_key_prefix
+RETRY_PREFIX = retry_key_prefix
 
 
 def response(response_id: str) -> str:
@@ -161,4 +162,4 @@ def job(job_id: str) -> str:
 
 def retry(job_id: str) -> str:
     """arq's count of tries."""
-    return retry_key_prefix + job_id
+    return RETRY_PREFIX + job_id

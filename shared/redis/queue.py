@@ -17,6 +17,8 @@ from shared.redis import keys, scripts
 GENERATE = "generate"  # the arq function that runs a response
 COUNT_TOKENS = "count_tokens"  # the arq function that measures a prompt
 JOB_TTL_MS = 24 * 3600 * 1000
+SUSPECT_LOSSES = 2  # a job that this many workers were lost with may be what they were lost for
+SET_BACKS = 10  # times in a response's life that its progress makes its losses forgotten
 
 POP_SECONDS = 1.0  # one blocking pop: well below the time an answer of Redis may take
 
@@ -105,10 +107,14 @@ class Claim:
 
     job_id: str
     score: int  # milliseconds of Redis' clock when it was enqueued
+    suspect: bool  # SUSPECT_LOSSES workers were lost with it, without progress
 
 
-async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int) -> list[Claim]:
-    """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner."""
+async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int, *, suspects: int = 1) -> list[Claim]:
+    """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner.
+
+    Up to `suspects` of them are suspects: one that ends its worker takes all down that run beside it.
+    """
     found = await scripts.CLAIM.call(
         redis,
         [keys.queue(model), keys.claimed(model), keys.owners(model), keys.SHARES, keys.DEADLINES],
@@ -122,9 +128,22 @@ async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int
             2 * JOB_TTL_MS,
             keys.JOB_PREFIX,
             keys.RESPONSE_PREFIX,
+            keys.RETRY_PREFIX,
+            suspects,
+            SUSPECT_LOSSES,
         ],
     )
-    return [Claim(found[i].decode(), int(float(found[i + 1]))) for i in range(0, len(found), 2)]
+    return [Claim(found[i].decode(), int(float(found[i + 1])), found[i + 2] == 1) for i in range(0, len(found), 3)]
+
+
+async def set_back(redis: Redis, job_id: str, token: str) -> bool:
+    """Forgets that workers were lost with a response that goes on now, SET_BACKS times at most; whether it did."""
+    done: int = await scripts.SET_BACK.call(
+        redis,
+        [keys.lease(job_id), keys.response(job_id), keys.job(job_id), keys.retry(job_id)],
+        [token, SET_BACKS],
+    )
+    return done == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ DELETE: Final = _script("delete")
 DISCARD: Final = _script("discard")
 START: Final = _script("start")
 RATE: Final = _script("rate")
+SET_BACK: Final = _script("_lease", "set_back")
 CHECKPOINT: Final = _script("_lease", "checkpoint")
 CONVERSATION_CREATE: Final = _script("_conversation", "conversation_create")
 CONVERSATION_UPDATE: Final = _script("_conversation", "conversation_update")
@@ -68,7 +69,7 @@ CONVERSATION_PAGE: Final = _script("conversation_page")
 CONVERSATION_ITEMS: Final = _script("_conversation", "conversation_items")
 ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
-    *(RATE, DISCARD),
+    *(RATE, DISCARD, SET_BACK),
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
     *(OVERDUE, EXPIRE),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),

@@ -1,7 +1,7 @@
 """The job that this process runs which may be to blame for workers that were lost: one at a time.
 
-A job that ends its process takes all down that run beside it, and they are lost with it as often as it is. So each of them
-runs alone among its like until it has shown that it goes on; the one that never does is found out.
+A job that ends its process takes all down that run beside it, and they are lost with it as often as it is. So each of
+them runs alone among its like until it has shown that it goes on; the one that never does is found out.
 """
 
 from __future__ import annotations

@@ -35,8 +35,10 @@ _token: ContextVar[str] = ContextVar("token")  # of the lease under which this r
 
 
 class QueueWorker(Worker):
-    """Runs the jobs of one model's queue. Several share one connection pool, one set of leases, one place for a suspect and
-    one event loop."""
+    """Runs the jobs of one queue, which is called as its model, or `keys.counts` of that.
+
+    Those of a process share one connection pool, one set of leases, one place for a suspect and one event loop.
+    """
 
     def __init__(
         self,

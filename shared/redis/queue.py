@@ -49,7 +49,6 @@ class Terms(Struct, kw_only=True):
     share: int = 0  # jobs of this owner that may run at once, on all models; 0: as many as there are slots
     timeout_ms: int = 600_000  # how long it may wait for a worker
     ttl_ms: int = JOB_TTL_MS  # how long its definition is kept
-    first: bool = False  # goes before what the same owner has waiting
     # it is refused ...
     max_queue: int = 0  # ... where so many jobs wait and the owner has its part of them; 0: never
     max_wait_ms: int = 0  # ... where it would wait longer than that; 0: never
@@ -99,6 +98,14 @@ async def enqueue(redis: Redis, model: str, job_id: str, terms: Terms, function:
     )
     if outcome[0]:
         raise Refused.of(outcome[1:])
+
+
+async def withdraw(redis: Redis, model: str, job_id: str, owner: str) -> int:
+    """Takes a job out of its queue for which nobody waits any more; returns how many workers were lost with it."""
+    lost: int = await scripts.WITHDRAW.call(
+        redis, [*names(model, job_id, owner), keys.lease(job_id), keys.retry(job_id)], [job_id, owner]
+    )
+    return lost
 
 
 @dataclass(frozen=True, slots=True)

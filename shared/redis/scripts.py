@@ -49,6 +49,7 @@ RENEW: Final = _script("_lease", "renew")
 APPEND: Final = _script("_lease", "append")
 FINISH: Final = _script("_conversation", "_lease", "finish")
 OVERDUE: Final = _script("overdue")
+WITHDRAW: Final = _script("withdraw")
 EXPIRE: Final = _script("expire")
 RELEASE: Final = _script("release")
 CONTEXT: Final = _script("_conversation", "context")
@@ -71,7 +72,7 @@ ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
     *(RATE, DISCARD, SET_BACK),
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
-    *(OVERDUE, EXPIRE),
+    *(OVERDUE, EXPIRE, WITHDRAW),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),
 )
 

@@ -206,12 +206,37 @@ async def test_a_share_that_is_taken_away_holds_nobody_back(redis: Redis) -> Non
     assert await claim(redis, 9) == ["a1", "a2", "a3", "a4"]
 
 
-async def test_what_is_short_goes_before_what_its_own_owner_has_waiting(redis: Redis) -> None:
-    await put(redis, "b0", "b")
+async def test_what_is_withdrawn_leaves_nothing_and_tells_how_many_workers_it_took(redis: Redis) -> None:
     await put(redis, "a0")
-    await put(redis, "a1", first=True)
-    await put(redis, "a2", first=True)
-    assert await claim(redis, 4) == ["b0", "a1", "a2", "a0"]
+    assert await queue.withdraw(redis, MODEL, "a0", "a") == 0
+    assert await redis.keys("lr:queue:*") + await redis.keys("lr:lane:*") + await redis.keys("arq:*") == []
+    assert await redis.exists(keys.DEADLINES, keys.owners(MODEL)) == 0
+    assert await claim(redis) == []
+    await put(redis, "a1")
+    await claim(redis)
+    await lose(redis, 2, "a1")
+    assert await queue.withdraw(redis, MODEL, "a1", "a") == 2
+    assert await claim(redis) == []
+    assert await redis.keys("arq:*") == []
+
+
+async def test_what_runs_is_withdrawn_from_all_others(redis: Redis) -> None:
+    await put(redis, "a0")
+    await put(redis, "a1")
+    assert await claim(redis, 2) == ["a0", "a1"]
+    await redis.set(keys.retry("a0"), 2)
+    assert await queue.withdraw(redis, MODEL, "a0", "a") == 1  # the second try runs
+    assert not await redis.exists(keys.job("a0"))
+    await end(redis, "a0", "a1")
+    assert await redis.keys("arq:*") == []
+
+
+async def test_what_is_kept_for_a_moment_only_shortens_the_life_of_nothing_else(redis: Redis) -> None:
+    await put(redis, "a0", share=1)
+    await put(redis, "a1", share=1, ttl_ms=1000)
+    for key in (keys.queue(MODEL), keys.lane(MODEL, "a"), keys.owners(MODEL), keys.SHARES):
+        assert await redis.pttl(key) > 24 * 3600 * 1000
+    assert await redis.pttl(keys.job("a1")) <= 1000
 
 
 async def test_more_owners_than_one_page_are_all_served(redis: Redis) -> None:

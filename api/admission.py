@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from redis.asyncio import Redis
+
 from api.errors import ApiError
 from api.fleet import Fleet
-from shared.redis import keys
+from shared.redis import keys, queue
 from shared.redis.queue import JOB_TTL_MS, Refused, Terms
 from shared.settings import Settings
 
@@ -46,6 +48,15 @@ class Admission:
         return Terms(
             owner=keys.asker(owner), timeout_ms=milliseconds, ttl_ms=milliseconds, max_queue=self._settings.max_queue
         )
+
+
+async def retry_seconds(redis: Redis, fleet: Fleet, model: str) -> int:
+    """The seconds until one more request of a model would be begun, as things stand, behind all that wait."""
+    capacity = fleet.capacity(model)
+    waiting, claimed = await queue.busy(redis, model)
+    ahead = max(waiting + 1 - max(capacity.slots - claimed, 0), 0)
+    seconds = math.ceil(ahead * capacity.interval) or RETRY_UNKNOWN_SECONDS
+    return min(seconds, RETRY_LONGEST_SECONDS)
 
 
 @contextmanager

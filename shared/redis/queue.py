@@ -108,6 +108,15 @@ async def withdraw(redis: Redis, model: str, job_id: str, owner: str) -> int:
     return lost
 
 
+async def busy(redis: Redis, model: str) -> tuple[int, int]:
+    """How many jobs of a model's queue wait, and how many were claimed."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.zcard(keys.queue(model))
+        pipeline.hlen(keys.claimed(model))
+        there, claimed = await pipeline.execute()
+    return max(there - claimed, 0), claimed
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A job that is ours while we renew its lease."""

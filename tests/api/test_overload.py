@@ -418,6 +418,16 @@ async def test_a_response_that_waits_for_too_long_fails_for_whoever_waits_for_it
     await until_empty(redis, keys.DEADLINES)
 
 
+async def test_who_waited_for_too_long_is_told_how_long_it_would_take_now(make_stack: StackFactory) -> None:
+    stack = await make_stack(slots=1, queue_timeout_seconds=0.2)
+    gate = await busy(stack, seconds=11.0)
+    for _ in range(2):
+        assert (await post(stack, background=True))[0] == 200
+    status, body, retry = await post(stack)
+    assert (status, body["error"]["code"], retry) == (429, "rate_limit_exceeded", "33")  # behind two others
+    gate.set()
+
+
 async def test_a_response_whose_worker_died_is_given_up_where_no_other_comes(
     make_stack: StackFactory, redis: Redis
 ) -> None:

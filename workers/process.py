@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -130,6 +130,7 @@ class WorkerProcess:
         self._workers = {queue.model: queue for entry in models for queue in self._queues(entry.variant.id)}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
+        self._announcers: list[asyncio.Task[None]] = []  # of the worker's card
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: asyncio.Task[None] | None = None
         self._remembered: list[ModelCard] = []  # as the registry was last told
@@ -151,7 +152,10 @@ class WorkerProcess:
         self._attendance.start()
         await patiently(self.announce, "start")
         self._listener = asyncio.create_task(enduring(self._listen, "listener"))
-        loops = [self._heartbeat, self._mend, *(worker.main for worker in self._workers.values())]
+        self._announcers = [
+            asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in (self._heartbeat, self._mend)
+        ]
+        loops = [worker.main for worker in self._workers.values()]
         self._tasks = [asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in loops]
         log.info("worker_ready", worker=self.id, models=[card.id for card in self.models.cards()])
 
@@ -161,17 +165,15 @@ class WorkerProcess:
         drained = time.monotonic() + self._settings.drain_seconds
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
+                await _ended(self._announcers)
                 await registry.retire(self._redis, self.id)
         except (RedisError, OSError) as error:  # the card expires by itself
             log.warning("not_retired", outage=outage(error), error=str(error))
         if self._listener:  # first of all, so that it takes no wake-up from another process
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+            await _ended([self._listener])
         left = max(drained - time.monotonic(), 0)
         await asyncio.gather(*(worker.drain(left) for worker in self._workers.values()))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _ended(self._tasks)
         await self._attendance.close()
         await self._leases.close()
         await self._outbox.close()
@@ -288,6 +290,13 @@ class WorkerProcess:
             self._workers[model].wake()
         else:
             await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels tasks and waits for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:

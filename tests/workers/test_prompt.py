@@ -130,6 +130,22 @@ async def test_kimi_counts_calls_through_the_conversation() -> None:
     assert "## Return of functions.get_weather:1" in text
 
 
+async def test_a_harmony_preamble_outlasts_the_final_answer() -> None:
+    """The template drops what came before a call as soon as there is an answer."""
+    items = [
+        user("Hi"),
+        thought("Hm."),
+        said("Let me look."),
+        called("a"),
+        gave("a"),
+        said("It rains."),
+        user("Thanks"),
+    ]
+    text = (await (await prompter("openai-gpt-oss-120b")).write(None, items, "low", TOOLS)).text
+    assert text.count("Let me look.") == 1
+    assert text.index("Let me look.") < text.index("to=functions.get_weather") < text.index("It rains.")
+
+
 async def test_a_harmony_preamble_keeps_its_channel() -> None:
     items = [user("Hi"), thought("Hm."), said("Look."), called("a"), gave("a")]
     text = (await (await prompter("openai-gpt-oss-120b")).write(None, items, "low", TOOLS)).text

@@ -37,6 +37,7 @@ from workers.lease import Leases
 from workers.models import Models
 from workers.outbox import EventsLost, Outbox, Stream
 from workers.summarise import SUMMARY_SENTENCES, summarise
+from workers.suspects import Suspects
 from workers.template import TemplateError
 from workers.tools_room import too_many
 from workers.tools_unavailable import ToolsUnavailable
@@ -66,6 +67,7 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    suspects: Suspects
     attendance: Attendance
     served_elsewhere: Callable[[str], Awaitable[bool]]  # told of a model that could not be loaded here
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
@@ -165,6 +167,10 @@ class Job:
 
     async def finish(self) -> None:
         await self._finish()
+
+    async def progress(self) -> None:
+        """Waits until something that this run has generated is in the log."""
+        await self._stream.progressed.wait()
 
     async def silence(self) -> None:
         """What is not in the log is not sent any more; when it returns nothing is on its way."""

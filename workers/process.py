@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 import structlog
@@ -38,6 +39,7 @@ from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
 from workers.remote import connector
+from workers.suspects import Suspects
 from workers.templates import Templates
 from workers.worker import QueueWorker
 
@@ -45,6 +47,8 @@ log = structlog.get_logger()
 
 STOP_SECONDS = 4.0  # what a process that stops may take behind its DRAIN_SECONDS
 THREAD_SECONDS = 1.0  # then, for a model that is being loaded or a long step of llama.cpp: nobody waits for them
+COUNTS_AT_ONCE = 2  # of each model: they take time from what is generated
+COUNT_POLLS = 4  # somebody looks for counts that nobody was woken for so many times more rarely than for jobs
 RETIRE_SECONDS = 0.5  # with Redis away: a process that stops has little time
 
 
@@ -104,6 +108,7 @@ class WorkerProcess:
         self._settings = settings
         self._redis: ArqRedis = connect(settings.redis_url, settings.redis_timeout_seconds)
         self._leases = Leases(self._redis, settings.lease_seconds)
+        self._suspects = Suspects()
         self._outbox = Outbox(self._redis)
         self._attendance = Attendance(self._redis, settings.lease_seconds)
         self.models = Models(
@@ -116,6 +121,7 @@ class WorkerProcess:
             self.models,
             self._outbox,
             self._leases,
+            self._suspects,
             self._attendance,
             self._served_elsewhere,
             sealer,
@@ -123,7 +129,8 @@ class WorkerProcess:
         )
         self._room = asyncio.Event()  # a worker has room again
         self._leases.on_room = self._look_for_jobs
-        self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
+        self._suspects.on_room = self._look_for_jobs
+        self._workers = {queue.model: queue for entry in models for queue in self._queues(entry.variant.id)}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
         self._announcers: list[asyncio.Task[None]] = []  # of the worker's card
@@ -154,7 +161,7 @@ class WorkerProcess:
         ]
         loops = [worker.main for worker in self._workers.values()]
         self._tasks = [asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in loops]
-        log.info("worker_ready", worker=self.id, models=list(self._workers))
+        log.info("worker_ready", worker=self.id, models=[card.id for card in self.models.cards()])
 
     async def stop(self) -> None:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
@@ -182,24 +189,29 @@ class WorkerProcess:
     def running(self) -> int:
         return sum(worker.running for worker in self._workers.values())
 
-    def _worker(self, model: str) -> QueueWorker:
+    def _queues(self, model: str) -> tuple[QueueWorker, QueueWorker]:
+        """What takes the jobs of a model, and what takes its token counts: those wait for no slot."""
+
         async def generate(response_id: str, *, job_try: int) -> None:
             await run_response(self._services, response_id, job_try)
 
         async def count(request_id: str, question: bytes, *, job_try: int) -> None:
-            await count_tokens(self._services, model, request_id, question)
+            await count_tokens(self._services, model, request_id, question, job_try)
 
         settings = self._settings
-        return QueueWorker(
-            model,
-            self._redis,
-            self._leases,
-            {queue.GENERATE: generate, queue.COUNT_TOKENS: count},
-            slots=settings.slots,
+        worker = partial(
+            QueueWorker,
+            redis=self._redis,
+            leases=self._leases,
+            suspects=self._suspects,
+            functions={queue.GENERATE: generate, queue.COUNT_TOKENS: count},  # older front ends' counts wait for slots
             most_aside=settings.mcp_jobs_aside,
-            poll_seconds=settings.poll_seconds,
             job_timeout_seconds=settings.job_timeout_seconds,
             on_room=self._room.set,
+        )
+        return (
+            worker(model, slots=settings.slots, poll_seconds=settings.poll_seconds),
+            worker(keys.counts(model), slots=COUNTS_AT_ONCE, poll_seconds=COUNT_POLLS * settings.poll_seconds),
         )
 
     def _look_for_jobs(self) -> None:
@@ -247,8 +259,9 @@ class WorkerProcess:
         if broken:
             others = (card for card in await registry.live_workers(self._redis) if card.id != self.id)
             elsewhere = {model.id for card in others for model in card.models if model.state != "unavailable"}
-        for model, worker in self._workers.items():
-            worker.paused = model in broken and model in elsewhere
+        for model in (card.id for card in self.models.cards()):
+            for name in (model, keys.counts(model)):
+                self._workers[name].paused = model in broken and model in elsewhere
 
     async def _served_elsewhere(self, model: str) -> bool:
         """A model could not be loaded here: tells everybody; whether another worker serves it."""

@@ -20,6 +20,7 @@ from workers.attempt import Stuck
 from workers.generate import LeaseLost, NotHere
 from workers.lease import Leases
 from workers.pace import Pace
+from workers.suspects import Suspects
 
 log = structlog.get_logger()
 
@@ -34,13 +35,17 @@ _token: ContextVar[str] = ContextVar("token")  # of the lease under which this r
 
 
 class QueueWorker(Worker):
-    """Runs the jobs of one model's queue. Several share one connection pool, one set of leases and one event loop."""
+    """Runs the jobs of one queue, which is called as its model, or `keys.counts` of that.
+
+    Those of a process share one connection pool, one set of leases, one place for a suspect and one event loop.
+    """
 
     def __init__(
         self,
         model: str,
         redis: ArqRedis,
         leases: Leases,
+        suspects: Suspects,
         functions: dict[str, Callable[..., Awaitable[None]]],
         *,
         slots: int,
@@ -70,6 +75,7 @@ class QueueWorker(Worker):
         self._redis = redis
         self._on_room = on_room
         self._leases = leases
+        self._suspects = suspects
         self._woken = asyncio.Event()
         self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
         self._stuck: set[str] = set()  # jobs that are left to their lease
@@ -161,11 +167,17 @@ class QueueWorker(Worker):
 
     async def _claim(self) -> None:
         token = self._leases.new_token()
-        for claim in await queue.claim(self._redis, self.model, token, self._free, self._leases.milliseconds):
-            self._leases.add(claim.job_id, token)
-            task = asyncio.create_task(self._run(claim, token, self.tasks.get(claim.job_id)))
-            task.add_done_callback(lambda _: self.wake())
-            self.tasks[claim.job_id] = task
+        with self._suspects.claiming() as suspects:
+            claims = await queue.claim(
+                self._redis, self.model, token, self._free, self._leases.milliseconds, suspects=suspects
+            )
+            for claim in claims:
+                self._leases.add(claim.job_id, token)
+                if claim.suspect:
+                    self._suspects.begin(claim.job_id, token)
+                task = asyncio.create_task(self._run(claim, token, self.tasks.get(claim.job_id)))
+                task.add_done_callback(lambda _: self.wake())
+                self.tasks[claim.job_id] = task
 
     async def _run(self, claim: queue.Claim, token: str, before: asyncio.Task[Any] | None) -> None:
         """Runs a job under a lease, when `before` has ended: our own earlier run of it, which has lost its lease."""
@@ -179,6 +191,7 @@ class QueueWorker(Worker):
                 await self._release(claim.job_id, done=False)
         finally:
             self._leases.remove(claim.job_id, token)
+            self._suspects.clear(claim.job_id, token)
 
     def _reap(self) -> None:
         for job_id, task in list(self.tasks.items()):

@@ -17,6 +17,8 @@ from tests.wire import check_stream, reasoning_of, text_of
 from workers.engine.scripted import Script, ScriptedEngine
 from workers.generate import Job
 
+VARIANT = "llamarelay/spark@q8_0"
+
 
 async def test_a_job_is_started_by_its_wake_up_not_by_polling(make_stack: StackFactory) -> None:
     stack = await make_stack(poll_seconds=3600.0)
@@ -156,8 +158,8 @@ async def test_a_job_claimed_while_its_worker_stops_is_handed_over(
     stack.engine.play(Script(asyncio.Event()))
     gate, claimed, claim = asyncio.Event(), asyncio.Event(), queue.claim
 
-    async def slow_claim(*arguments: Any) -> list[queue.Claim]:
-        found = await claim(*arguments)
+    async def slow_claim(*arguments: Any, **options: Any) -> list[queue.Claim]:
+        found = await claim(*arguments, **options)
         if found:
             claimed.set()
             await gate.wait()
@@ -173,6 +175,34 @@ async def test_a_job_claimed_while_its_worker_stops_is_handed_over(
     gate.set()
     await stopping
     assert text_of(check_stream(await stream)) == "from another"
+
+
+async def test_suspects_wait_for_each_other_until_each_has_gone_on(make_stack: StackFactory, redis: Redis) -> None:
+    """Nobody polls: the worker looks again by itself when a suspect has said something, and when one has ended."""
+    stack = await make_stack(poll_seconds=3600.0, no_worker="queue")
+    await stack.workers.pop().stop()
+    streams = [asyncio.create_task(stack.stream(input="Hi")) for _ in range(3)]
+    async with asyncio.timeout(10):
+        while len(await redis.keys(keys.job("*"))) < 3:
+            await asyncio.sleep(0.005)
+    for lost in await queue.claim(redis, VARIANT, "lost", 3, 5000):
+        await redis.set(keys.retry(lost.job_id), queue.SUSPECT_LOSSES)
+        await redis.delete(keys.lease(lost.job_id))
+    begin, rest, second = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    engine = ScriptedEngine()
+    engine.play(Script(begin, "one", rest), Script("beside"), Script(second, "two"), Script("three"))
+    await stack.add_worker(lambda *_: engine)
+    await until(lambda: len(engine.requests) == 1)
+    assert text_of((await stack.post(input="Hi"))[1]) == "beside"  # others are served
+    assert len(engine.requests) == 2
+    begin.set()  # it says something
+    await until(lambda: len(engine.requests) == 3)
+    assert not any(stream.done() for stream in streams)
+    assert await redis.get(keys.retry(engine.requests[0].id)) == b"1"
+    second.set()  # it ends
+    rest.set()
+    said = [text_of(check_stream(await stream)) for stream in streams]
+    assert sorted(said) == ["one", "three", "two"]
 
 
 async def test_a_draining_worker_lets_its_jobs_end(make_stack: StackFactory) -> None:

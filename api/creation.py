@@ -125,7 +125,8 @@ class Creation:
         chain = chain or await self._ancestors(request, owner)
         offer = await self._offer(request)
         check_calls(items, chain.waiting)
-        await check_approvals(self._redis, items, chain.ids, chain.inherited, chain.opening, offer.tools)
+        most = self._settings.most_calls(request.max_tool_calls)
+        await check_approvals(self._redis, items, chain.ids, chain.inherited, chain.opening, offer.tools, most)
         if not items and chain.empty and not (request.prewarm and request.instructions):
             raise ApiError(
                 400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"

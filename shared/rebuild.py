@@ -72,7 +72,7 @@ def _tell(emitter: Emitter, item: OutputItem) -> None:
             emitter.custom_input(item.input)
             emitter.close(item.status or "completed")
         case McpListTools():
-            emitter.open_mcp_list(item.server_label, item.id)
+            emitter.open_mcp_list(item.server_label, given_id=item.id)
             emitter.mcp_listed(item.id, item.tools, item.error)
         case McpCall():
             emitter.open_mcp_call(item.name, item.server_label, item.approval_request_id, item.id)

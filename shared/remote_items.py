@@ -30,10 +30,12 @@ class RemoteItems(EventWriter):
         taken, self._pending = self._pending, []
         return taken
 
-    def open_mcp_list(self, server_label: str, given_id: str | None = None) -> str:
-        """Begins the list of a server's tools, which then waits for `mcp_listed`; returns its id."""
+    def open_mcp_list(self, server_label: str, made_for: str = "", given_id: str | None = None) -> str:
+        """Begins the list of a server's tools, which then waits for `mcp_listed`; returns its id, which ends with
+        what it is `made_for`."""
         self.close()
-        item = McpListTools(id=given_id or self._new_id("mcpl"), server_label=server_label, tools=[])
+        identifier = given_id or self._new_id("mcpl") + made_for
+        item = McpListTools(id=identifier, server_label=server_label, tools=[])
         self._begin(item)
         self._emit(events.McpListInProgress, item_id=item.id, output_index=self._index)
         self._set_aside()

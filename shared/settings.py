@@ -117,6 +117,10 @@ class Settings:
     websocket_responses: int = 32  # responses running and waiting on one WebSocket
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
 
+    def most_calls(self, wanted: int | None) -> int:
+        """How many calls of remote tools a response may make that wants `wanted` at most."""
+        return self.mcp_max_calls if wanted is None else min(wanted, self.mcp_max_calls)
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Settings from `environ` (default: the process environment). Raises SettingsError."""

@@ -17,7 +17,7 @@ from shared.settings import Settings
 from workers.briefing import SUMMARY_TOKENS, Briefing
 from workers.conversation import AnyItem
 from workers.counts import Counts
-from workers.demand import constraint_for, demand_of
+from workers.demand import constraint_for, demand_of, tools_left
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import FinishReason, GenerationRequest, Sampling
 from workers.engine.generation import Generation
@@ -67,7 +67,8 @@ class Answer:
         `done` is what a lost worker had generated of this generation already. Raises ConversationGone, EngineFailed,
         GrammarError, PictureRefused, PromptTooLong, TemplateError, ToolsUnavailable.
         """
-        asked = await demand_of(self._response, said, tools, self._settings)
+        tools, most_calls = tools_left(self._response, said, tools, self._settings)
+        asked = await demand_of(self._response, said, tools, most_calls)
         try:
             prompt = await self._write_prompt(model, tools if asked.tools else None, said)
         except TemplateError as error:

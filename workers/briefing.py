@@ -15,6 +15,7 @@ from workers.conversation import (
     request_for_summary,
     room_for_prompt,
     summary_message,
+    with_requests,
     write,
 )
 from workers.dialects.toolbox import Toolbox
@@ -89,11 +90,11 @@ class Briefing:
         summary = await summarise(prompt)
         emitter.compaction(self._sealer.seal(summary, owner=self._context.owner, purpose=COMPACTION))
         tell()
-        return [summary_message(summary), *question]
+        return with_requests([summary_message(summary), *question], items)
 
     def _after(self, compaction: Compaction, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
         assert self._sealer
         sealed, owner = compaction.encrypted_content, self._context.owner
         summary = self._sealer.open(sealed, owner=owner, purpose=COMPACTION)
         _, question = split_before_last_question(items)
-        return [summary_message(summary), *question]
+        return with_requests([summary_message(summary), *question], items)

@@ -11,6 +11,8 @@ from shared.schema.items import (
     CustomToolCall,
     FunctionCall,
     Item,
+    McpApprovalRequest,
+    McpApprovalResponse,
     McpCall,
     McpListTools,
     Message,
@@ -32,10 +34,31 @@ LEAST_ANSWER_TOKENS = 1024
 def conversation(ancestors: Iterable[Turn], new: Sequence[Item], sealer: Sealer | None, owner: str) -> list[AnyItem]:
     """Every item in order: each turn's input and output, then the new input. What a compaction covers is left out."""
     items: list[AnyItem] = []
-    for turn in ancestors:
+    turns = list(ancestors)
+    for turn in turns:
         items = _with_turn(items, turn)
     items += new
-    return [_readable(item, sealer, owner) for item in _after_last_compaction(items) if not _is_cut_call(item)]
+    kept = with_requests(_after_last_compaction(items), everything(turns, new))
+    return [_readable(item, sealer, owner) for item in kept if not _is_cut_call(item)]
+
+
+def everything(ancestors: Iterable[Turn], new: Sequence[Item]) -> list[AnyItem]:
+    """Every item in order, also what a compaction covers."""
+    return [*(item for turn in ancestors for item in (*turn.input, *turn.output)), *new]
+
+
+def with_requests(rest: Sequence[AnyItem], items: Iterable[AnyItem]) -> list[AnyItem]:
+    """The rest of a conversation; where it answers a request for approval that was left out, the request is put back
+    before its answer, which would mean nothing without it."""
+    there = {item.id for item in rest if isinstance(item, McpApprovalRequest)}
+    asked = {item.id: item for item in items if isinstance(item, McpApprovalRequest)}
+    kept: list[AnyItem] = []
+    for item in rest:
+        if isinstance(item, McpApprovalResponse) and (name := item.approval_request_id) in asked and name not in there:
+            there.add(name)
+            kept.append(asked[name])
+        kept.append(item)
+    return kept
 
 
 def listed_tools(items: Iterable[AnyItem]) -> dict[str, list[McpListToolsTool]]:

@@ -21,35 +21,46 @@ from workers.models import LoadedModel
 from workers.prompt import Prompt
 
 
-async def demand_of(
+def tools_left(
     response: Response, said: Sequence[Item | OutputItem], tools: Toolbox, settings: Settings
+) -> tuple[Toolbox, int | None]:
+    """The tools that may be called behind what the response has `said`, and how many calls may come now; None: any
+    number. Its limit reached, remote tools are taken away. A client's own are not counted with them (at OpenAI they are
+    not counted at all): their calls end the response, so that those are all of one generation.
+    """
+    if not any(tool.server for tool in tools):
+        return tools, response.max_tool_calls
+    left = settings.most_calls(response.max_tool_calls) - sum(isinstance(item, McpCall) for item in said)
+    if left > 0:
+        return tools, left
+    return tools.only(tool for tool in tools if tool.server is None), response.max_tool_calls
+
+
+async def demand_of(
+    response: Response, said: Sequence[Item | OutputItem], tools: Toolbox, most_calls: int | None = None
 ) -> Demand:
     """The request's tools, `tool_choice`, `parallel_tool_calls`, `max_tool_calls` and `text.format` in one.
 
-    `said` is what the response has put out before this generation. What the choice demands is done when that has a
-    call; the calls in it count towards `max_tool_calls`.
+    `said` is what the response has put out before this generation. What the choice demands is done when the model has
+    made a call in it; one that was approved is a call of an earlier response.
     """
-    made = sum(isinstance(item, McpCall) for item in said)
-    limits = [response.max_tool_calls, settings.mcp_max_calls if any(tool.server for tool in tools) else None]
-    left = min((limit - made for limit in limits if limit is not None), default=None)
+    called = any(isinstance(item, McpCall) and item.approval_request_id is None for item in said)
     schema, strict = _schema(response)
     asked = partial(
         demand,
         tools,
-        _choice(response.tool_choice, made, left),
+        _choice(response.tool_choice) if called else response.tool_choice,
         parallel=response.parallel_tool_calls,
-        max_calls=left,
+        max_calls=most_calls,
         format=schema,
         strict=strict,
     )
     return await asyncio.to_thread(asked) if tools.loose or not strict else asked()
 
 
-def _choice(choice: ToolChoice, made: int, left: int | None) -> ToolChoice:
-    """How the model may choose a tool, with so many calls made and `left` before the limit."""
-    if left is not None and left <= 0:
-        return "none"
-    if choice == "none" or not made:
+def _choice(choice: ToolChoice) -> ToolChoice:
+    """How the model may choose a tool when it has called one."""
+    if choice == "none":
         return choice
     return AllowedTools(mode="auto", tools=choice.tools) if isinstance(choice, AllowedTools) else "auto"
 

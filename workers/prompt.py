@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from shared.schema.items import (
     OutputItem,
     Reasoning,
 )
+from workers.arguments import read_arguments
 from workers.dialects import detect
 from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
@@ -235,7 +235,6 @@ def _namespace(value: str | UnsetType | None) -> str | None:
 def _arguments(text: str) -> dict[str, Any]:
     """A call's arguments as an object. What is none, as only a client can make up, is kept as its one argument."""
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        value = None
-    return value if isinstance(value, dict) else {INPUT: text}
+        return read_arguments(text)
+    except ValueError:
+        return {INPUT: text}

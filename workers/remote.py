@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import structlog
 
 from shared.emitter import Emitter
 from shared.mcp_hosts import McpHosts
+from shared.mcp_lists import holds, made_for
 from shared.mcp_server import unseal
 from shared.redis.records import Context
 from shared.schema.items import McpApprovalRequest, McpApprovalResponse, McpCall, McpListTools
@@ -20,7 +20,8 @@ from shared.schema.response import Response
 from shared.schema.tools import McpChoice, McpTool
 from shared.sealing import SealBroken, Sealer
 from shared.settings import Settings
-from workers.conversation import AnyItem, listed_tools
+from workers.arguments import read_arguments
+from workers.conversation import AnyItem, everything, listed_tools
 from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
 from workers.grammar.grammars import demands_call, eligible
@@ -29,7 +30,8 @@ from workers.tools_unavailable import ToolsUnavailable
 
 log = structlog.get_logger()
 
-INVALID_ARGUMENTS = -32602  # JSON-RPC
+INVALID_REQUEST = -32600  # JSON-RPC
+INVALID_ARGUMENTS = -32602
 INTERNAL_ERROR = -32603
 
 
@@ -41,20 +43,23 @@ class RemoteTools:
 
     def __init__(
         self,
-        response: Response,
+        context: Context,
         items: Sequence[AnyItem],
         emitter: Emitter,
         servers: Servers,
         tell: Callable[[], None],
+        settings: Settings,
     ) -> None:
-        """`items`: the conversation that the response continues, its own input included."""
-        self._response = response
+        """`items`: the conversation as the model reads it, the response's own input included."""
+        self._context = context
+        self._response: Response = context.response
         self._items = items
         self._emitter = emitter
         self._servers = servers
         self._tell = tell
         self._counting = asyncio.Lock()
-        self._tools = {tool.server_label: tool for tool in response.tools if isinstance(tool, McpTool)}
+        self._most_calls = settings.most_calls(context.response.max_tool_calls)
+        self._tools = {tool.server_label: tool for tool in self._response.tools if isinstance(tool, McpTool)}
 
     @property
     def listed(self) -> dict[str, list[McpListToolsTool]]:
@@ -67,26 +72,32 @@ class RemoteTools:
         return [item for item in self._emitter.waiting if isinstance(item, McpCall)]
 
     async def list_tools(self, too_many: Callable[[Toolbox], Awaitable[str | None]]) -> None:
-        """Asks every server for its tools whose list is not known; a list that makes the tools `too_many` has failed
-        for the reason that it gives. Raises ToolsUnavailable."""
+        """Asks every server for its tools of which no list is known that holds all that is allowed; a list that makes
+        the tools `too_many` has failed for the reason that it gives. Raises ToolsUnavailable."""
         begun = {item.server_label: item.id for item in self._emitter.waiting if isinstance(item, McpListTools)}
         tried = {item.server_label for item in self._response.output if isinstance(item, McpListTools)}
         for label, tool in self._tools.items():
             if label not in tried and not self._knows(tool):
-                begun[label] = self._emitter.open_mcp_list(label)
+                begun[label] = self._emitter.open_mcp_list(label, made_for(tool))
         self._tell()
         await _all(self._list(label, item_id, too_many) for label, item_id in begun.items())
         self._check_choice()
 
     def open_approved(self) -> None:
-        """Begins the calls that were approved and have not been made."""
-        seen = (*self._items, *self._response.output)
-        made = {item.approval_request_id for item in seen if isinstance(item, McpCall)}
+        """Begins the calls that were approved and have not been made, whatever a compaction has covered of them. While
+        only the prompt is computed none is: the response that goes on from there makes them."""
+        if self._context.generation.prewarm:
+            return
+        given = everything(self._context.ancestors, self._context.input)
+        seen = (*given, *self._response.output)
+        settled = {item.approval_request_id for item in seen if isinstance(item, McpCall)}
         requests = {item.id: item for item in seen if isinstance(item, McpApprovalRequest)}
-        for answer in self._items:
-            if not isinstance(answer, McpApprovalResponse) or not answer.approve or answer.approval_request_id in made:
+        for answer in given:
+            if not isinstance(answer, McpApprovalResponse) or answer.approval_request_id in settled:
                 continue
-            if (request := requests.get(answer.approval_request_id)) is None or request.server_label not in self._tools:
+            settled.add(answer.approval_request_id)  # the first answer counts
+            request = requests.get(answer.approval_request_id)
+            if request is None or not answer.approve or request.server_label not in self._tools:
                 continue
             self._emitter.open_mcp_call(request.name, request.server_label, request.id)
             self._emitter.mcp_arguments(request.arguments)
@@ -97,10 +108,10 @@ class RemoteTools:
         await _all(self._call(item, again=item.id in lost) for item in calls)
 
     def _knows(self, tool: McpTool) -> bool:
-        known = self.listed.get(tool.server_label)
-        if known is None:
-            return False
-        return set(tool.names) <= {one.name for one in known}
+        seen = (*self._items, *self._response.output)
+        lists = [item for item in seen if isinstance(item, McpListTools) and item.server_label == tool.server_label]
+        known = [item for item in lists if item.error is None]
+        return bool(known) and holds(known[-1], tool)
 
     async def _list(self, label: str, item_id: str, too_many: Callable[[Toolbox], Awaitable[str | None]]) -> None:
         try:
@@ -121,6 +132,8 @@ class RemoteTools:
 
     async def _call(self, item: McpCall, *, again: bool) -> None:
         try:
+            if self._beyond_limit(item):
+                raise ServerFailed(_TOO_MANY)
             if not self._tools[item.server_label].allows(self._listed_tool(item)):
                 raise ServerFailed(_NOT_ALLOWED)
             if again and not self._repeatable(item):
@@ -131,6 +144,12 @@ class RemoteTools:
         else:
             self._emitter.mcp_called(item.id, output)
         self._tell()
+
+    def _beyond_limit(self, call: McpCall) -> bool:
+        """Whether the response has enough calls before this one. Those of the model's own are not offered to it then;
+        approved ones are not always counted before."""
+        calls = [item.id for item in self._response.output if isinstance(item, McpCall)]
+        return calls.index(call.id) >= self._most_calls
 
     def _repeatable(self, call: McpCall) -> bool:
         """Whether the server says that calling the tool twice does no harm."""
@@ -177,13 +196,16 @@ def connector(settings: Settings, sealer: Sealer | None) -> Connect:
         except SealBroken:
             raise ToolsUnavailable("This worker's ENCRYPTION_KEY is not that of the front end.") from None
         async with Servers(servers, settings, hosts, room=room, owner=context.owner) as opened:
-            yield RemoteTools(context.response, items, emitter, opened, tell)
+            yield RemoteTools(context, items, emitter, opened, tell, settings)
 
     return connect
 
 
 _NOT_ALLOWED: McpCallError = McpProtocolError(
     code=INVALID_ARGUMENTS, message="The tool is not among those that `allowed_tools` allows."
+)
+_TOO_MANY: McpCallError = McpProtocolError(
+    code=INVALID_REQUEST, message="The tool was not called: the response has reached its limit of calls."
 )
 _LOST: McpCallError = McpProtocolError(
     code=INTERNAL_ERROR,
@@ -195,12 +217,11 @@ _LOST: McpCallError = McpProtocolError(
 def _arguments(call: McpCall) -> dict[str, Any]:
     """Raises ServerFailed where they are no JSON object, as only an approved call of a client's own making can have."""
     try:
-        value = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ServerFailed(McpProtocolError(code=INVALID_ARGUMENTS, message="The arguments are no JSON object."))
-    return value
+        return read_arguments(call.arguments)
+    except ValueError:
+        raise ServerFailed(
+            McpProtocolError(code=INVALID_ARGUMENTS, message="The arguments are no JSON object.")
+        ) from None
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -7,6 +7,7 @@ import time
 import msgspec
 from aiohttp import web
 
+from api.approvals import check_added_answers, check_answers
 from api.auth import owner_of
 from api.context import CREATION, REDIS, SETTINGS
 from api.conversations import check_distinct, refusals
@@ -38,6 +39,7 @@ _create_items = msgspec.json.Decoder(CreateItems)
 async def create_conversation(request: web.Request) -> web.Response:
     body = decode_body(_create, await request.read() or b"{}")
     items = await _read_items(request, body.items or [])
+    check_answers(items, [], "items")
     check_metadata(body.metadata or {}, request.app[SETTINGS])
     conversation = Conversation(id=new_id("conv"), created_at=int(time.time()), metadata=body.metadata or {})
     await conversations.create(request.app[REDIS], conversation, items, owner_of(request), _ttl(request))
@@ -75,6 +77,7 @@ async def create_items(request: web.Request) -> web.Response:
     include = read_include(request)
     items = await _read_items(request, decode_body(_create_items, await request.read()).items)
     with refusals(conversation_id):
+        await check_added_answers(request.app[REDIS], items, conversation_id, owner_of(request))
         await conversations.add(request.app[REDIS], conversation_id, owner_of(request), items, _ttl(request))
     return _result(_list([revealed(item, include) for item in items], has_more=False))
 

@@ -55,9 +55,15 @@ class McpToolFilter(Struct, kw_only=True):
         named = not self.tool_names or tool.name in self.tool_names
         return named and (self.read_only is None or tool.hints("readOnlyHint") == self.read_only)
 
+    def names(self, tool: McpListToolsTool) -> bool:
+        """Whether it speaks of the tool. Unlike where tools are offered, a filter without anything and one with an
+        empty list speak of none: no tool runs unasked because a list has stayed empty."""
+        given = self.tool_names is not None or self.read_only is not None
+        return given and self.tool_names != [] and self.matches(tool)
+
 
 class ApprovalFilter(Struct, kw_only=True):
-    """Which tools need an approval and which do not."""
+    """Which tools need an approval and which do not; one that both name needs it, and one that neither names."""
 
     always: McpToolFilter | None = None
     never: McpToolFilter | None = None
@@ -73,25 +79,18 @@ class McpTool(Struct, tag_field="type", tag="mcp", kw_only=True):
     require_approval: Literal["always", "never"] | ApprovalFilter
     headers: None = None
 
-    @property
-    def names(self) -> list[str]:
-        """The tools that the request names."""
-        if isinstance(self.allowed_tools, McpToolFilter):
-            return self.allowed_tools.tool_names or [] if self.allowed_tools.read_only is None else []
-        return self.allowed_tools or []
-
     def allows(self, tool: McpListToolsTool) -> bool:
         """Whether the request lets the model see a tool; an empty list means all, as at OpenAI."""
         if isinstance(self.allowed_tools, McpToolFilter):
             return self.allowed_tools.matches(tool)
-        return not self.names or tool.name in self.names
+        return not self.allowed_tools or tool.name in self.allowed_tools
 
     def asks_for(self, tool: McpListToolsTool) -> bool:
-        """Whether a call of the tool needs an approval: also that of a tool which neither filter names."""
+        """Whether a call of the tool needs an approval."""
         if isinstance(self.require_approval, str):
             return self.require_approval == "always"
         always, never = self.require_approval.always, self.require_approval.never
-        return bool(always and always.matches(tool)) or not (never and never.matches(tool))
+        return bool(always and always.names(tool)) or not (never and never.names(tool))
 
 
 Tool = FunctionTool | CustomTool | NamespaceTool | McpTool

@@ -140,6 +140,59 @@ async def test_a_list_in_the_context_is_not_asked_for_again(qwen: Stack, sums: R
     assert sums.messages.count("tools/list") == 1
 
 
+MISSING = ["add", "nonexistent"]
+
+
+@pytest.mark.parametrize("mode", ["chain", "conversation", "stateless"])
+@pytest.mark.parametrize(
+    ("filters", "lists", "offered"),
+    [
+        ([MISSING, MISSING, MISSING], [1, 0, 0], {"add"}),
+        ([["add"], None, ["reset"]], [1, 1, 0], {"reset"}),
+        ([["add"], None], [1, 1], {"add", "reset"}),
+        ([["reset"], {"read_only": True}, {"read_only": True}], [1, 1, 0], {"add"}),
+        ([None, ["add"], {"read_only": False}, MISSING, []], [1, 0, 0, 0, 0], {"add", "reset"}),
+    ],
+)
+async def test_a_list_is_asked_for_again_where_more_is_allowed(
+    qwen: Stack, sums: Running, mode: str, filters: list[Any], lists: list[int], offered: set[str]
+) -> None:
+    given: list[Any] = []
+    fields: dict[str, Any] = {"store": mode != "stateless"}
+    if mode == "conversation":
+        async with qwen.http.post(qwen.url + "/v1/conversations", json={}) as made:
+            fields["conversation"] = (await made.json())["id"]
+    for allowed, asked in zip(filters, lists, strict=True):
+        given.append({"role": "user", "content": "Hi"})
+        text = given if mode == "stateless" else "Hi"
+        status, response = await qwen.post(input=text, tools=[mcp(sums, allowed_tools=allowed)], **fields)
+        assert status == 200, response
+        check_response(response)
+        assert [item["type"] for item in response["output"]].count("mcp_list_tools") == asked
+        given += response["output"]
+        if mode == "chain":
+            fields["previous_response_id"] = response["id"]
+    assert sums.messages.count("tools/list") == sum(lists)
+    assert {name for name in ("add", "reset") if f'"name": "{name}"' in prompt(qwen)} == offered
+
+
+@pytest.mark.parametrize("item_id", [None, "mcpl_of_another_maker"])
+async def test_a_demanded_call_of_a_tool_that_the_known_list_was_not_to_hold(
+    qwen: Stack, sums: Running, item_id: str | None
+) -> None:
+    """Also where nothing tells what the list was made for."""
+    _, first = await qwen.post(input="Hi", tools=[mcp(sums, allowed_tools={"read_only": True})])
+    item = {**first["output"][0], "id": item_id or first["output"][0]["id"]}
+    status, second = await qwen.post(
+        input=[item, {"role": "user", "content": "Go"}],
+        tools=[mcp(sums, allowed_tools={"read_only": False})],
+        tool_choice="required",
+    )
+    assert (status, second["status"]) == (200, "completed")
+    assert [tool["name"] for tool in second["output"][0]["tools"]] == ["reset"]
+    assert '"name": "reset"' in prompt(qwen)
+
+
 @pytest.mark.parametrize(
     ("allowed", "offered"),
     [
@@ -193,6 +246,25 @@ async def test_max_tool_calls_over_the_whole_response(qwen: Stack, sums: Running
     assert [item["type"] for item in final["output"]] == ["mcp_list_tools", "mcp_call", "mcp_call", "message"]
     assert len(sums.calls) == 2
     assert '"name": "add", "description"' not in prompt(qwen)  # nothing is offered any more
+
+
+@pytest.mark.parametrize("limits", [{"max_tool_calls": 1}, {}])
+async def test_the_limit_of_remote_calls_leaves_functions(
+    make_stack: StackFactory, sums: Running, limits: dict[str, Any]
+) -> None:
+    stack = await make_stack(
+        loader=lambda *_: ScriptedEngine(chat_template=(TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()),
+        allow_remote_mcp=True,
+        mcp_allowed_hosts=("127.0.0.1",),
+        mcp_max_calls=32 if limits else 1,
+        encryption_key="k",
+    )
+    function = {"type": "function", "name": "ask", "parameters": {"type": "object", "properties": {}}}
+    stack.engine.play(Script(*call_of("add", '{"a": 1, "b": 2}')), Script(*call_of("ask")))
+    final = check_stream(await stack.stream(input="Go", tools=[function, mcp(sums)], **limits))
+    assert [item["type"] for item in final["output"]] == ["mcp_list_tools", "mcp_call", "function_call"]
+    offered = [{name for name in ("add", "ask") if f'"name": "{name}", "desc' in prompt(stack, n)} for n in (0, 1)]
+    assert offered == [{"add", "ask"}, {"ask"}]
 
 
 async def test_the_servers_own_limit_of_calls(make_stack: StackFactory, sums: Running) -> None:

@@ -94,7 +94,7 @@ async def _connect(app: web.Application) -> AsyncIterator[None]:
     fleet = app[FLEET] = Fleet(redis, settings.default_model, queue_without_worker=settings.no_worker == "queue")
     chores = app[CHORES] = Chores()
     streams = app[STREAMS] = Streams(redis, relay, settings)
-    presence = Presence(redis, settings.lease_seconds)
+    presence = Presence(redis, settings.redis_url, settings.lease_seconds, timeout)
     app[CREATION] = Creation(redis, fleet, settings, presence.id, Keys.read(settings.api_keys).slots_of)
     await relay.start()
     await fleet.start()

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from api.admission import RETRY_UNKNOWN_SECONDS
 from api.auth import owner_of
+from api.body import decoded, read_body
 from api.cancellation import cancel, delete
 from api.compaction import compacted, summary_request
 from api.context import CHORES, CREATION, DRAINING, REDIS, SETTINGS, STREAMS
@@ -37,8 +39,8 @@ routes = web.RouteTableDef()
 
 @routes.post("/v1/responses")
 async def create_response(request: web.Request) -> web.StreamResponse:
-    encoded = await request.read()
-    body = decode_request(encoded)
+    encoded = await read_body(request)
+    body = await decoded(encoded, decode_request)
     check_supported(body)
     creation, streams = request.app[CREATION], request.app[STREAMS]
     wire_of(request.headers, request.app[SETTINGS])  # refused before anything is created
@@ -59,7 +61,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/v1/responses/compact")
 async def compact_response(request: web.Request) -> web.Response:
-    body = decode_body(_compact, await request.read())
+    body = await decoded(await read_body(request), partial(decode_body, _compact))
     creation, streams = request.app[CREATION], request.app[STREAMS]
     sealer = require_sealer(creation.sealer, None)
     draft = await creation.draft(summary_request(body), owner_of(request))
@@ -121,7 +123,7 @@ async def list_input_items(request: web.Request) -> web.Response:
 
 @routes.post("/v1/responses/input_tokens")
 async def count_input_tokens(request: web.Request) -> web.Response:
-    body = decode_request(await request.read())
+    body = await decoded(await read_body(request), decode_request)
     check_supported(body)
     tokens = await request.app[CREATION].count(body, owner_of(request))
     return web.json_response({"object": "response.input_tokens", "input_tokens": tokens})

@@ -49,9 +49,10 @@ async def create_response(request: web.Request) -> web.StreamResponse:
     request[RESPONSE_ID] = response.id
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
     async with channel as subscription, _attended(request, response):
-        earlier = await creation.create(draft, _idempotency(request, encoded, response))
-        if earlier is not None:
-            return await _repeat(request, body, earlier)
+        idempotency = _idempotency(request, encoded, response)
+        while (earlier := await creation.create(draft, idempotency)) is not None:
+            if answer := await _repeat(request, body, earlier):
+                return answer
         if response.background and not body.stream:
             return _result(msgspec.json.encode(response))
         if body.stream:
@@ -139,18 +140,20 @@ async def _stream(request: web.Request, response_id: str, encoded: bytes, after:
         return await streams.send(request, response_id, subscription, after=after)
 
 
-async def _repeat(request: web.Request, body: CreateResponse, response_id: str) -> web.StreamResponse:
-    """The answer to a request that came before: the same response, not a second generation."""
+async def _repeat(request: web.Request, body: CreateResponse, response_id: str) -> web.StreamResponse | None:
+    """The answer to a request that came before: the same response, not a second generation. None where it has none: it
+    was deleted or, as its client had left, cancelled meanwhile, and its key is free."""
     encoded = await records.read_response(request.app[REDIS], response_id, owner_of(request))
     if encoded is None:
-        raise response_not_found(response_id)
+        return None
     if body.stream:
         return await _stream(request, response_id, encoded, -1)
     if body.background:
         return _result(encoded)
     streams = request.app[STREAMS]
     async with streams.end_of(response_id) as subscription:
-        return _result(_checked(await streams.result(response_id, subscription)))
+        encoded = _checked(await streams.result(response_id, subscription))
+    return None if _decode_outcome(encoded).status == "cancelled" else _result(encoded)
 
 
 @asynccontextmanager
@@ -190,6 +193,7 @@ def _idempotency(request: web.Request, body: bytes, response: Response) -> Idemp
 
 class _Outcome(msgspec.Struct):
     id: str
+    status: str
     error: ResponseError | None = None
 
 

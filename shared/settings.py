@@ -86,6 +86,7 @@ class Settings:
 
     # the front end
     max_body_bytes: int = 8 * 1024 * 1024
+    receive_seconds: float = 30.0  # how long a request's head, or more of its body, may take to come; 0: for ever
     max_input_items: int = 4096
     max_nesting: int = 64  # lists and objects within each other, in one item
     max_name_length: int = 256  # characters of an id, a name or a key that the client chooses

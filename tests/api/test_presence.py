@@ -57,7 +57,7 @@ async def test_it_is_told_while_the_event_loop_is_held_up(redis: Redis, redis_ur
                 assert now > 0, "the key is gone"
                 assert time.monotonic() < deadline
                 left = now
-                time.sleep(0.01)
+                time.sleep(0.01)  # noqa: ASYNC251  the loop is to be held up
 
 
 async def test_a_loop_that_is_stuck_is_gone(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,4 +68,4 @@ async def test_a_loop_that_is_stuck_is_gone(redis: Redis, redis_url: str, monkey
             deadline = time.monotonic() + 15
             while blocking.exists(keys.front(presence.id)):
                 assert time.monotonic() < deadline
-                time.sleep(0.01)
+                time.sleep(0.01)  # noqa: ASYNC251  the loop is to be held up

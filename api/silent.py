@@ -15,7 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 
 def install() -> None:
     """For all applications of this process; those that give no `head_seconds` in their `handler_args` set no limit."""
-    web_server.RequestHandler = PatientHandler  # type: ignore[misc]
+    web_server.RequestHandler = PatientHandler  # type: ignore[attr-defined]
 
 
 class PatientHandler(RequestHandler):

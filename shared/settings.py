@@ -114,6 +114,7 @@ class Settings:
     follower_buffer_bytes: int = 256 * 1024  # likewise
     websocket_seconds: float = 3600.0  # how long one WebSocket may last
     websocket_responses: int = 32  # responses running and waiting on one WebSocket
+    websocket_connections: int = 64  # WebSockets of one key at one web process; 0: any number
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
 
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -117,6 +118,13 @@ class Settings:
     websocket_connections: int = 64  # WebSockets of one key at one web process; 0: any number
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
 
+    def __post_init__(self) -> None:
+        if not _names_redis(self.redis_url):
+            raise SettingsError(
+                "REDIS_URL is no URL of a Redis: expected redis://, rediss:// or unix://, or redis+sentinel:// with "
+                "HOST:PORT,HOST:PORT/SERVICE. Percent-encode its password."
+            )  # nothing of it is shown: a part that looks wrong may be one of the password
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Settings from `environ` (default: the process environment). Raises SettingsError."""
@@ -131,6 +139,26 @@ class Settings:
     def to_environment(self) -> dict[str, str]:
         """The inverse of `from_environment`: how `llamarelay up` hands its settings to the processes it starts."""
         return {f.name.upper(): _format(getattr(self, f.name)) for f in fields(self)}
+
+
+def _names_redis(url: str) -> bool:
+    """Whether `shared.redis.connection` can make sense of it."""
+    try:
+        parts = urlsplit(url)
+        named = parts.netloc.rpartition("@")[2]
+        hosts = [urlsplit(f"//{host}") for host in named.split(",")] if named else []
+        whole = all(host.hostname and host.port != 0 for host in hosts)
+    except ValueError:  # a port that is no number
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    if not whole or "@" in f"{parts.path}{parts.query}{parts.fragment}":  # the password had a / ? or #
+        return False
+    path = parts.path.strip("/").split("/")
+    if parts.scheme in ("redis", "rediss"):
+        return len(hosts) < 2 and len(path) == 1 and (path[0].isdecimal() or not path[0])
+    sentinels = parts.scheme in ("redis+sentinel", "rediss+sentinel")
+    return sentinels and bool(hosts and path[0]) and (len(path) == 1 or (len(path) == 2 and path[1].isdecimal()))
 
 
 _CHOICES = {

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -33,6 +33,7 @@ from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
 from workers.generate import Connect, Services
 from workers.lease import Leases
+from workers.load_marks import LoadMarks
 from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
@@ -105,7 +106,9 @@ class WorkerProcess:
         self._leases = Leases(self._redis, settings.lease_seconds)
         self._outbox = Outbox(self._redis)
         self._attendance = Attendance(self._redis, settings.lease_seconds)
-        self.models = Models(models, settings, loader, templates)
+        self.models = Models(
+            models, settings, loader, templates, LoadMarks(self._redis, self.id, settings.lease_seconds)
+        )
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
             self._redis,
@@ -123,6 +126,7 @@ class WorkerProcess:
         self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
+        self._announcers: list[asyncio.Task[None]] = []  # of the worker's card
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: asyncio.Task[None] | None = None
         self._remembered: list[ModelCard] = []  # as the registry was last told
@@ -133,6 +137,7 @@ class WorkerProcess:
         await patiently(lambda: scripts.load(self._redis), "start")
         if self._settings.allow_remote_mcp:
             await load_sdk()
+        await self.models.recall()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -144,7 +149,10 @@ class WorkerProcess:
         self._attendance.start()
         await patiently(self.announce, "start")
         self._listener = asyncio.create_task(enduring(self._listen, "listener"))
-        loops = [self._heartbeat, self._mend, *(worker.main for worker in self._workers.values())]
+        self._announcers = [
+            asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in (self._heartbeat, self._mend)
+        ]
+        loops = [worker.main for worker in self._workers.values()]
         self._tasks = [asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in loops]
         log.info("worker_ready", worker=self.id, models=list(self._workers))
 
@@ -154,17 +162,15 @@ class WorkerProcess:
         drained = time.monotonic() + self._settings.drain_seconds
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
+                await _ended(self._announcers)
                 await registry.retire(self._redis, self.id)
         except (RedisError, OSError) as error:  # the card expires by itself
             log.warning("not_retired", outage=outage(error), error=str(error))
         if self._listener:  # first of all, so that it takes no wake-up from another process
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+            await _ended([self._listener])
         left = max(drained - time.monotonic(), 0)
         await asyncio.gather(*(worker.drain(left) for worker in self._workers.values()))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _ended(self._tasks)
         await self._attendance.close()
         await self._leases.close()
         await self._outbox.close()
@@ -190,6 +196,7 @@ class WorkerProcess:
             self._leases,
             {queue.GENERATE: generate, queue.COUNT_TOKENS: count},
             slots=settings.slots,
+            most_aside=settings.mcp_jobs_aside,
             poll_seconds=settings.poll_seconds,
             job_timeout_seconds=settings.job_timeout_seconds,
             on_room=self._room.set,
@@ -272,6 +279,13 @@ class WorkerProcess:
             self._workers[model].wake()
         else:
             await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels tasks and waits for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:

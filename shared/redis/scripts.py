@@ -57,6 +57,7 @@ CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
 DISCARD: Final = _script("discard")
 START: Final = _script("start")
+LOST_LOADS: Final = _script("lost_loads")
 RATE: Final = _script("rate")
 CHECKPOINT: Final = _script("_lease", "checkpoint")
 CONVERSATION_CREATE: Final = _script("_conversation", "conversation_create")
@@ -70,7 +71,7 @@ ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
     *(RATE, DISCARD),
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
-    *(OVERDUE, EXPIRE),
+    *(OVERDUE, EXPIRE, LOST_LOADS),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from api.context import FLEET
 from shared.redis import keys, queue
 from tests.conftest import StackFactory
 from tests.stack import Stack
@@ -204,6 +205,26 @@ async def test_a_draining_worker_takes_no_new_job(make_stack: StackFactory, redi
     assert len(first.requests) == 1
 
 
+async def test_a_draining_worker_is_announced_no_more(make_stack: StackFactory, redis: Redis) -> None:
+    """Its heart beats on while its jobs end, and nobody is told: whoever comes now hears that there is no worker."""
+    stack = await make_stack(drain_seconds=30.0, heartbeat_seconds=0.05)
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate, "two"))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await until(lambda: stack.engine.stats.running == 1)
+    worker = stack.workers.pop()
+    stopping = asyncio.create_task(worker.stop())
+    await until_retired(redis, workers=0)
+    await asyncio.sleep(0.3)  # six heartbeats
+    assert await redis.scard(keys.WORKERS) == 0
+    await stack.fronts[0].app[FLEET].refresh()
+    assert (await stack.post(input="Hi"))[0] == 503
+    gate.set()
+    assert text_of(check_stream(await stream)) == "onetwo"
+    await stopping
+    assert await redis.scard(keys.WORKERS) == 0
+
+
 async def test_a_worker_stops_in_time_although_a_job_that_just_ended_cannot_be_written(
     make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +277,7 @@ async def freeze(stack: Stack) -> None:
     held = list(worker._leases._tokens)
     for job_id in held:
         await worker._leases.give_up(job_id, worker._leases.token(job_id))
-    tasks = [*worker._tasks, worker._listener]
+    tasks = [*worker._announcers, *worker._tasks, worker._listener]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

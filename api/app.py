@@ -9,7 +9,7 @@ import uvloop
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from api import unreadable
+from api import silent, unreadable
 from api.auth import Authentication
 from api.chores import Chores
 from api.context import CHORES, CREATION, DRAINING, FLEET, REDIS, RELAY, SETTINGS, SOCKETS, STREAMS
@@ -56,9 +56,14 @@ def run(settings: Settings) -> None:
 def create_app(settings: Settings) -> web.Application:
     """The front end; it holds no model and no state of a response."""
     unreadable.install()
+    silent.install()
     draining = Draining(settings.drain_seconds)
     middlewares = [request_id, draining.middleware, envelope]
-    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
+    app = web.Application(
+        middlewares=middlewares,
+        client_max_size=settings.max_body_bytes,
+        handler_args={"head_seconds": settings.receive_seconds},
+    )
     app[SETTINGS] = settings
     app[DRAINING] = draining
     app[SOCKETS] = set()
@@ -94,7 +99,7 @@ async def _connect(app: web.Application) -> AsyncIterator[None]:
     fleet = app[FLEET] = Fleet(redis, settings.default_model, queue_without_worker=settings.no_worker == "queue")
     chores = app[CHORES] = Chores()
     streams = app[STREAMS] = Streams(redis, relay, settings)
-    presence = Presence(redis, settings.lease_seconds)
+    presence = Presence(redis, settings.redis_url, settings.lease_seconds, timeout)
     app[CREATION] = Creation(redis, fleet, settings, presence.id, Keys.read(settings.api_keys).slots_of)
     await relay.start()
     await fleet.start()

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from redis.asyncio import Redis
 
 from api.admission import Admission, overload
+from api.apart import apart
 from api.approvals import check_approvals
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
@@ -119,7 +120,7 @@ class Creation:
         `chain` is what the request continues where the caller knows that already.
         """
         response_id = new_id("resp")
-        given = self._read(request, response_id, owner)
+        given = await self._read(request, response_id, owner)
         card = await self._fleet.resolve(request.model)
         items = await self._items(given, owner, card)
         chain = chain or await self._ancestors(request, owner)
@@ -221,9 +222,13 @@ class Creation:
 
         return await asyncio.to_thread(checked) if request.tools or request.text else checked()
 
-    def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
-        check_limits(request, self._settings)
-        return ItemReader(response_id, owner, self.sealer, self._settings.max_input_items).read(request)
+    async def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
+        def read() -> list[Item | ItemReference]:
+            check_limits(request, self._settings)
+            return ItemReader(response_id, owner, self.sealer, self._settings.max_input_items).read(request)
+
+        given = request.input if isinstance(request.input, list) else ()
+        return await apart(sum(map(len, given)) + sum(map(len, request.tools or ())), read)
 
     async def _items(self, given: list[Item | ItemReference], owner: str, card: ModelCard) -> list[Item]:
         """The input as the model can be given it: images and files looked into, references resolved."""
@@ -235,15 +240,18 @@ class Creation:
 
     async def read_items(self, raw: Sequence[msgspec.Raw], where: str, most: int, owner: str) -> list[Item]:
         """Items that come at `where` of another body than a request's, `most` of them. Raises ApiError."""
-        check_nesting(raw[:most], where, self._settings)
-        reader = ItemReader(new_id("resp"), owner, self.sealer, most)
-        given = reader.read_list(raw, where)
+
+        def read() -> list[Item | ItemReference]:
+            check_nesting(raw[:most], where, self._settings)
+            return ItemReader(new_id("resp"), owner, self.sealer, most).read_list(raw, where)
+
+        given = await apart(sum(map(len, raw)), read)
         await self._media.read(given, where)
         return await resolve(self._redis, given, owner, where)
 
     async def count(self, request: CreateResponse, owner: str) -> int:
         """How many tokens the input of a request has, as the model would read it. Raises ApiError."""
-        given = self._read(request, new_id("resp"), owner)
+        given = await self._read(request, new_id("resp"), owner)
         card = await self._fleet.resolve(request.model)
         items = await self._items(given, owner, card)
         ancestors = await self._ancestors(request, owner)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from api.errors import ApiError, shown
+from api.limits import MAX_PARTS
 from api.validation import reading
 from shared.schema.content import (
     InputFile,
@@ -44,6 +45,7 @@ from shared.schema.items import (
     Message,
     Reasoning,
     ReasoningInput,
+    content_parts,
 )
 from shared.schema.mcp import McpToolExecutionError
 from shared.schema.request import CreateResponse
@@ -120,7 +122,16 @@ class ItemReader:
         if len(items) > self._max_items:
             message = f"`{where}` has {len(items)} items, {self._max_items} are allowed."
             raise ApiError(400, message, param=where, code="array_above_max_length")
-        return [self._read(raw, f"{where}[{position}]", position) for position, raw in enumerate(items)]
+        read: list[Item | ItemReference] = []
+        parts = 0
+        for position, raw in enumerate(items):
+            place = f"{where}[{position}]"
+            read.append(self._read(raw, place, position))
+            parts += _count_parts(read[-1])
+            if parts > MAX_PARTS:
+                message = f"With {place}, the content of all items has {parts} parts, {MAX_PARTS} are allowed."
+                raise ApiError(400, message, param=place, code="array_above_max_length")
+        return read
 
     def _read(self, raw: msgspec.Raw, where: str, position: int) -> Item | ItemReference:
         with reading(raw, where):
@@ -250,6 +261,12 @@ class ItemReader:
         except SealBroken as error:
             message = f"{where} cannot be read: {error}."
             raise ApiError(400, message, param=where, code="invalid_encrypted_content") from None
+
+
+def _count_parts(item: Item | ItemReference) -> int:
+    if isinstance(item, Reasoning):
+        return len(item.summary) + len(item.content or ())
+    return len(content_parts(item))
 
 
 def _as_sent(output: str | list[InputPart]) -> str | list[InputPart]:

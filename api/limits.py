@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 import msgspec
 
@@ -23,7 +24,9 @@ NAMES = (
 )
 """The fields of a request that hold an id, a name or a key."""
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+MAX_TOOLS = 512
+MAX_PARTS = 16384  # of all items together: content, and what tools returned
+
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -35,8 +38,8 @@ def check_limits(request: CreateResponse, settings: Settings) -> None:
     if request.metadata:
         check_metadata(request.metadata, settings)
     if isinstance(request.input, list):
-        check_nesting(request.input, "input", settings)
-    check_nesting(request.tools or (), "tools", settings)
+        check_nesting(request.input[: settings.max_input_items], "input", settings)  # more are refused by their number
+    check_nesting((request.tools or [])[:MAX_TOOLS], "tools", settings)
 
 
 def check_name(value: str | None, where: str, settings: Settings) -> None:
@@ -67,12 +70,22 @@ def check_nesting(values: Iterable[msgspec.Raw], where: str, settings: Settings)
 
 
 def _too_deep(raw: msgspec.Raw, levels: int) -> bool:
-    structure = _STRING.sub(b"", bytes(raw)).translate(_BRACKETS, _OTHERS)
-    for _ in range(levels):  # each round takes away the innermost level
-        if not structure:
-            break
-        structure = structure.replace(b"[]", b"")
-    return bool(structure)
+    """One pass, in pieces: between them other threads have their turn."""
+    encoded = bytes(raw)
+    if encoded.count(b"[") + encoded.count(b"{") <= levels:
+        return False
+    text = encoded.replace(b"\\\\", b"").replace(b'\\"', b"")  # the quotes that are left begin and end strings
+    depth, in_string = 0, False
+    for start in range(0, len(text), _PIECE):
+        parts = text[start : start + _PIECE].split(b'"')
+        steps = b"".join(parts[in_string::2]).translate(_STEPS, _OTHERS)
+        in_string ^= len(parts) % 2 == 0
+        if steps:
+            depths = list(accumulate(memoryview(steps).cast("b"), initial=depth))
+            if max(depths) > levels:
+                return True
+            depth = depths[-1]
+    return False
 
 
 def join(where: str, key: str) -> str:
@@ -86,5 +99,6 @@ def _check_length(value: str, where: str, limit: int) -> None:
         raise ApiError(400, message, param=where, code="string_above_max_length")
 
 
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_PIECE = 1 << 16
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: a level deeper, a level less
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))

@@ -25,6 +25,7 @@ DELIVERED = web.RequestKey("DELIVERED", bool)
 """Set when all of a streamed answer has been sent: a client that leaves then, without waiting for more, was served."""
 
 PROBES = frozenset({"/healthz", "/readyz"})  # asked for all the time
+REQUEST_TIMEOUT = 408
 CLIENT_LEFT = 499  # as nginx logs it
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LOGGED_PATH = 200  # characters
@@ -81,7 +82,10 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except ApiError as error:
-        return error.response()
+        answer = error.response()
+        if error.status == REQUEST_TIMEOUT:
+            answer.force_close()  # what is left of its body may come yet
+        return answer
     except web.HTTPException as error:
         return _from_http(request, error).response()
     except RedisError as error:

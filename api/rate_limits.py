@@ -1,7 +1,7 @@
 """How many requests a key may make in a minute: counted in Redis, so that all front ends count together.
 
-What is counted is what makes something: POST requests but cancellations, and `response.create` frames. Reading and
-deleting are free. The headers are those of OpenAI (https://platform.openai.com/docs/guides/rate-limits).
+What is counted is what makes something: POST requests but cancellations, and every frame of a WebSocket as it comes.
+Reading and deleting are free. The headers are those of OpenAI (https://platform.openai.com/docs/guides/rate-limits).
 """
 
 from __future__ import annotations

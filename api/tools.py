@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from api.errors import ApiError, shown
+from api.limits import MAX_TOOLS
 from api.remote import MAX_SERVERS, RemoteServers
 from api.validation import reading, refuse
 from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, check_size
@@ -31,7 +32,6 @@ from shared.trial import Trials
 
 log = structlog.get_logger()
 
-MAX_TOOLS = 512
 MAX_TOOLS_BYTES = 1024 * 1024  # of all together: each is compiled to see whether it can be kept
 HOSTED = frozenset(
     {

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
@@ -16,6 +17,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from api.apart import apart
 from api.calls import open_calls
 from api.cancellation import cancel
 from api.chores import Chores
@@ -76,7 +78,7 @@ class Connection:
         transport: asyncio.WriteTransport | None,
         count: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`count` is called for each response that is asked for, and raises ApiError where there are too many."""
+        """`count` is called for each frame that comes, and raises ApiError where there are too many."""
         self._socket = socket
         self._transport = transport
         self._reader: Reader | None = None
@@ -86,12 +88,13 @@ class Connection:
         self._streams = streams
         self._chores = chores
         self._settings = settings
-        self._owner = owner
+        self.owner = owner
         self._draining = draining
         self._count = count
         self._memory = Memory(settings.max_body_bytes)
         self._lanes: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
         self._answers: set[asyncio.Task[None]] = set()
+        self._held = 0  # bytes of the frames that are being answered, or wait
         self._retired: ApiError | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -131,11 +134,15 @@ class Connection:
                 await self._socket.ping()
 
     async def _take(self, data: bytes, *, text: bool) -> None:
-        """Starts to answer a frame, or says at once what is wrong with it."""
+        """Starts to answer a frame, or says at once what is wrong with it. Meanwhile no other is read."""
         try:
+            if self._count:
+                await self._count()
             if not text:
                 raise ApiError(400, "A binary frame: expected JSON in a text frame.", code="invalid_json")
-            frame = read_frame(data, self._settings.max_body_bytes)
+            if self._held and self._held + len(data) > self._settings.max_body_bytes:
+                raise _too_large_together(self._settings.max_body_bytes)
+            frame = await apart(len(data), partial(read_frame, data, most_bytes=self._settings.max_body_bytes))
             if isinstance(frame, SteerFrame):
                 await self._send(steer_failed(frame))
                 return
@@ -144,14 +151,20 @@ class Connection:
             if len(self._answers) >= self._settings.websocket_responses:
                 raise _too_many(self._settings.websocket_responses)
         except ApiError as error:
-            await self._send(error_frame(error, lane_of(data)))
+            await self._send(error_frame(error, await apart(len(data), partial(lane_of, data))))
+            return
+        except RedisError as error:
+            log.error("redis_failed", path="websocket", error=str(error))
+            await self._send(error_frame(without_redis(error), await apart(len(data), partial(lane_of, data))))
             return
         task = asyncio.create_task(self._answer(frame))
         self._answers.add(task)
-        task.add_done_callback(self._answered)
+        self._held += len(data)
+        task.add_done_callback(partial(self._answered, len(data)))
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
+    def _answered(self, size: int, task: asyncio.Task[None]) -> None:
         self._answers.discard(task)
+        self._held -= size
         if self._retired:
             self.retire(self._retired)
 
@@ -177,10 +190,8 @@ class Connection:
             await self._send(error_frame(error, frame.stream_id))
 
     async def _respond(self, frame: CreateFrame) -> None:
-        if self._count:
-            await self._count()
         check_supported(frame)
-        draft = await self._creation.draft(frame, self._owner, self._memory.get(frame.previous_response_id))
+        draft = await self._creation.draft(frame, self.owner, self._memory.get(frame.previous_response_id))
         response, first = draft.record.response, draft.events
         async with self._streams.events_of(response.id) as subscription, self._attended(response):
             await self._creation.create(draft)
@@ -204,7 +215,7 @@ class Connection:
             cut_off = self._draining.cut or (self._reader is not None and self._reader.cut_off)
             if response.store and cut_off:
                 raise  # it may come back
-            await self._chores.do(lambda: cancel(self._redis, self._settings, response.id, self._owner), "cancel")
+            await self._chores.do(lambda: cancel(self._redis, self._settings, response.id, self.owner), "cancel")
             raise
         finally:
             if not response.store:
@@ -232,6 +243,13 @@ class Connection:
 def _too_old() -> ApiError:
     message = "This connection has reached its time limit. Open a new one to go on."
     return ApiError(400, message, code="websocket_connection_limit_reached")
+
+
+def _too_large_together(most: int) -> ApiError:
+    message = (
+        f"With what is answered or waits on this connection this frame is more than {most} bytes. Wait for an end."
+    )
+    return ApiError(429, message, type="rate_limit_error", code="websocket_bytes_limit_reached")
 
 
 def _too_many(most: int) -> ApiError:

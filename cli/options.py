@@ -16,9 +16,9 @@ def settings_with(**flags: Any) -> Settings:
     """The environment's settings with the given fields replaced; None and () leave a field alone. Raises UsageError."""
     try:
         settings = Settings.from_environment()
+        return replace(settings, **{name: value for name, value in flags.items() if value not in (None, ())})
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    return replace(settings, **{name: value for name, value in flags.items() if value not in (None, ())})
 
 
 def checked_exposure(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -88,6 +89,7 @@ class Settings:
 
     # the front end
     max_body_bytes: int = 8 * 1024 * 1024
+    receive_seconds: float = 30.0  # how long a request's head, or more of its body, may take to come; 0: for ever
     max_input_items: int = 4096
     max_nesting: int = 64  # lists and objects within each other, in one item
     max_name_length: int = 256  # characters of an id, a name or a key that the client chooses
@@ -115,7 +117,15 @@ class Settings:
     follower_buffer_bytes: int = 256 * 1024  # likewise
     websocket_seconds: float = 3600.0  # how long one WebSocket may last
     websocket_responses: int = 32  # responses running and waiting on one WebSocket
+    websocket_connections: int = 64  # WebSockets of one key at one web process; 0: any number
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
+
+    def __post_init__(self) -> None:
+        if not _names_redis(self.redis_url):
+            raise SettingsError(
+                "REDIS_URL is no URL of a Redis: expected redis://, rediss:// or unix://, or redis+sentinel:// with "
+                "HOST:PORT,HOST:PORT/SERVICE. Percent-encode its password."
+            )  # nothing of it is shown: a part that looks wrong may be one of the password
 
     def most_calls(self, wanted: int | None) -> int:
         """How many calls of remote tools a response may make that wants `wanted` at most."""
@@ -135,6 +145,26 @@ class Settings:
     def to_environment(self) -> dict[str, str]:
         """The inverse of `from_environment`: how `llamarelay up` hands its settings to the processes it starts."""
         return {f.name.upper(): _format(getattr(self, f.name)) for f in fields(self)}
+
+
+def _names_redis(url: str) -> bool:
+    """Whether `shared.redis.connection` can make sense of it."""
+    try:
+        parts = urlsplit(url)
+        named = parts.netloc.rpartition("@")[2]
+        hosts = [urlsplit(f"//{host}") for host in named.split(",")] if named else []
+        whole = all(host.hostname and host.port != 0 for host in hosts)
+    except ValueError:  # a port that is no number
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    if not whole or "@" in f"{parts.path}{parts.query}{parts.fragment}":  # the password had a / ? or #
+        return False
+    path = parts.path.strip("/").split("/")
+    if parts.scheme in ("redis", "rediss"):
+        return len(hosts) < 2 and len(path) == 1 and (path[0].isdecimal() or not path[0])
+    sentinels = parts.scheme in ("redis+sentinel", "rediss+sentinel")
+    return sentinels and bool(hosts and path[0]) and (len(path) == 1 or (len(path) == 2 and path[1].isdecimal()))
 
 
 _CHOICES = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
+from api.apart import apart
 from api.errors import ApiError, unavailable
 from api.media.download import DownloadFailed, download
 from api.media.pdf import BadPdf, read_pdf
@@ -92,7 +94,7 @@ class MediaReader:
             raise _bad(f"{place} has both `file_data` and `file_url`; send one of them.", place, "invalid_value")
         if file.file_data:
             place = f"{place}.file_data"
-            content = self._given(file.file_data, place, _FILE)
+            content = await self._given(file.file_data, place, _FILE)
         elif file.file_url:
             place = f"{place}.file_url"
             content = await self._fetch(file.file_url, place, _FILE)
@@ -111,14 +113,16 @@ class MediaReader:
                     )
                 pages = "1 page" if pdf.pages == 1 else f"{pdf.pages} pages"
                 return ReadFile(name=name, kind=f"PDF, {pages}", text=pdf.text)
-            return ReadFile(name=name, kind="text", text=decode_text(content.data))
+            return ReadFile(
+                name=name, kind="text", text=await apart(len(content.data), partial(decode_text, content.data))
+            )
         except (BadPdf, NotText) as error:
             raise _bad(f"{place}: the file '{name}' cannot be read: {error}.", place, "invalid_file") from None
 
-    def _given(self, text: str, place: str, codes: _Codes) -> _Content:
+    async def _given(self, text: str, place: str, codes: _Codes) -> _Content:
         """What a client sent with the request."""
         try:
-            data = read_data_url(text) if text[:5].lower() == "data:" else read_base64(text)
+            data = await apart(len(text), partial(read_data_url if text[:5].lower() == "data:" else read_base64, text))
         except ValueError as error:
             raise _bad(f"{place}: {error}.", place, codes.encoding) from None
         return self._checked(_Content(data, "", remote=False), place, codes)
@@ -126,7 +130,7 @@ class MediaReader:
     async def _fetch(self, url: str, place: str, codes: _Codes) -> _Content:
         """What a URL holds: a data URL itself, others where the operator allows it."""
         if url[:5].lower() == "data:":
-            return self._given(url, place, codes)
+            return await self._given(url, place, codes)
         if not self._settings.allow_remote_media:
             message = f"{place}: this server fetches no URLs (ALLOW_REMOTE_MEDIA). Send a data URL."
             raise _bad(message, place, codes.url)

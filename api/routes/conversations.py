@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import msgspec
 from aiohttp import web
 
 from api.approvals import check_added_answers, check_answers
 from api.auth import owner_of
+from api.body import decoded, read_body
 from api.context import CREATION, REDIS, SETTINGS
 from api.conversations import check_distinct, refusals
 from api.errors import ApiError, shown
@@ -37,7 +39,7 @@ _create_items = msgspec.json.Decoder(CreateItems)
 
 @routes.post("/v1/conversations")
 async def create_conversation(request: web.Request) -> web.Response:
-    body = decode_body(_create, await request.read() or b"{}")
+    body = await decoded(await read_body(request) or b"{}", partial(decode_body, _create))
     items = await _read_items(request, body.items or [])
     check_answers(items, [], "items")
     check_metadata(body.metadata or {}, request.app[SETTINGS])
@@ -56,7 +58,8 @@ async def retrieve_conversation(request: web.Request) -> web.Response:
 @routes.post("/v1/conversations/{id}")
 async def update_conversation(request: web.Request) -> web.Response:
     conversation_id = request.match_info["id"]
-    metadata = decode_body(_update, await request.read()).metadata or {}
+    body = await decoded(await read_body(request), partial(decode_body, _update))
+    metadata = body.metadata or {}
     check_metadata(metadata, request.app[SETTINGS])
     with refusals(conversation_id):
         redis = request.app[REDIS]
@@ -75,7 +78,8 @@ async def delete_conversation(request: web.Request) -> web.Response:
 async def create_items(request: web.Request) -> web.Response:
     conversation_id = request.match_info["id"]
     include = read_include(request)
-    items = await _read_items(request, decode_body(_create_items, await request.read()).items)
+    body = await decoded(await read_body(request), partial(decode_body, _create_items))
+    items = await _read_items(request, body.items)
     with refusals(conversation_id):
         await check_added_answers(request.app[REDIS], items, conversation_id, owner_of(request))
         await conversations.add(request.app[REDIS], conversation_id, owner_of(request), items, _ttl(request))

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from api.admission import retry_seconds
 from api.auth import owner_of
+from api.body import decoded, read_body
 from api.cancellation import cancel, delete
 from api.compaction import compacted, summary_request
 from api.context import CHORES, CREATION, DRAINING, FLEET, REDIS, SETTINGS, STREAMS
@@ -37,8 +39,8 @@ routes = web.RouteTableDef()
 
 @routes.post("/v1/responses")
 async def create_response(request: web.Request) -> web.StreamResponse:
-    encoded = await request.read()
-    body = decode_request(encoded)
+    encoded = await read_body(request)
+    body = await decoded(encoded, decode_request)
     check_supported(body)
     creation, streams = request.app[CREATION], request.app[STREAMS]
     wire_of(request.headers, request.app[SETTINGS])  # refused before anything is created
@@ -47,9 +49,10 @@ async def create_response(request: web.Request) -> web.StreamResponse:
     request[RESPONSE_ID] = response.id
     channel = streams.events_of(response.id) if body.stream else streams.end_of(response.id)
     async with channel as subscription, _attended(request, response):
-        earlier = await creation.create(draft, _idempotency(request, encoded, response))
-        if earlier is not None:
-            return await _repeat(request, body, earlier)
+        idempotency = _idempotency(request, encoded, response)
+        while (earlier := await creation.create(draft, idempotency)) is not None:
+            if answer := await _repeat(request, body, earlier):
+                return answer
         if response.background and not body.stream:
             return _result(msgspec.json.encode(response))
         if body.stream:
@@ -59,7 +62,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/v1/responses/compact")
 async def compact_response(request: web.Request) -> web.Response:
-    body = decode_body(_compact, await request.read())
+    body = await decoded(await read_body(request), partial(decode_body, _compact))
     creation, streams = request.app[CREATION], request.app[STREAMS]
     sealer = require_sealer(creation.sealer, None)
     draft = await creation.draft(summary_request(body), owner_of(request))
@@ -121,7 +124,7 @@ async def list_input_items(request: web.Request) -> web.Response:
 
 @routes.post("/v1/responses/input_tokens")
 async def count_input_tokens(request: web.Request) -> web.Response:
-    body = decode_request(await request.read())
+    body = await decoded(await read_body(request), decode_request)
     check_supported(body)
     tokens = await request.app[CREATION].count(body, owner_of(request))
     return web.json_response({"object": "response.input_tokens", "input_tokens": tokens})
@@ -137,18 +140,20 @@ async def _stream(request: web.Request, response_id: str, encoded: bytes, after:
         return await streams.send(request, response_id, subscription, after=after)
 
 
-async def _repeat(request: web.Request, body: CreateResponse, response_id: str) -> web.StreamResponse:
-    """The answer to a request that came before: the same response, not a second generation."""
+async def _repeat(request: web.Request, body: CreateResponse, response_id: str) -> web.StreamResponse | None:
+    """The answer to a request that came before: the same response, not a second generation. None where it has none: it
+    was deleted or, as its client had left, cancelled meanwhile, and its key is free."""
     encoded = await records.read_response(request.app[REDIS], response_id, owner_of(request))
     if encoded is None:
-        raise response_not_found(response_id)
+        return None
     if body.stream:
         return await _stream(request, response_id, encoded, -1)
     if body.background:
         return _result(encoded)
     streams = request.app[STREAMS]
     async with streams.end_of(response_id) as subscription:
-        return _result(await _checked(request, await streams.result(response_id, subscription)))
+        encoded = await _checked(request, await streams.result(response_id, subscription))
+    return None if _decode_outcome(encoded).status == "cancelled" else _result(encoded)
 
 
 @asynccontextmanager
@@ -189,6 +194,7 @@ def _idempotency(request: web.Request, body: bytes, response: Response) -> Idemp
 class _Outcome(msgspec.Struct):
     id: str
     model: str
+    status: str
     error: ResponseError | None = None
 
 

@@ -32,8 +32,9 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
     if not socket.can_prepare(request):
         message = "GET is not allowed for /v1/responses without an upgrade to WebSocket. Allowed: POST."
         raise ApiError(405, message, code="method_not_allowed", headers={"Allow": "POST"})
-    await socket.prepare(request)
     app = request.app
+    _check_number(app, owner_of(request))
+    await socket.prepare(request)
     connection = Connection(
         socket,
         wire,
@@ -53,6 +54,14 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
     finally:
         app[SOCKETS].discard(connection)
     return socket
+
+
+def _check_number(app: web.Application, owner: str) -> None:
+    """Each connection holds memory for as long as it lasts. Raises ApiError where an owner has too many."""
+    most = app[SETTINGS].websocket_connections
+    if most and sum(connection.owner == owner for connection in app[SOCKETS]) >= most:
+        message = f"This key has {most} WebSockets open at this server, which is the limit. Close one."
+        raise ApiError(429, message, type="rate_limit_error", code="websocket_connections_limit_reached")
 
 
 def _counter(request: web.Request) -> Callable[[], Awaitable[object]] | None:

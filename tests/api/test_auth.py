@@ -223,6 +223,23 @@ async def test_frames_of_a_websocket_count(make_stack: StackFactory) -> None:
     await socket.close()
 
 
+async def test_frames_that_wait_count_when_they_come(make_stack: StackFactory) -> None:
+    key = new_key()
+    stack = await make_stack(api_keys=(entry_of("a", key, rpm=2),))
+    stack.engine.play(Script(gate := asyncio.Event(), "one"), Script("two"))
+    socket = await Socket.open(stack, headers=bearer(key))
+    for _ in range(3):
+        await socket.create(input="Hi")
+    seen = [await socket.receive()]
+    while seen[-1]["type"] != "error":  # while the first is answered and the second waits
+        seen.append(await socket.receive())
+    assert seen[-1]["error"]["code"] == "rate_limit_exceeded"
+    gate.set()
+    for _ in range(2):
+        assert (await socket.rest())[-1]["type"] == "response.completed"
+    await socket.close()
+
+
 async def test_a_key_runs_no_more_at_once_than_its_slots(make_stack: StackFactory) -> None:
     one, free = new_key(), new_key()
     stack = await make_stack(api_keys=(entry_of("one", one, slots=1), entry_of("free", free)))

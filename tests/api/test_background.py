@@ -14,6 +14,7 @@ from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import TERMINAL, check_response, check_stream, parse_sse, text_of
 from tests.workers.test_worker import freeze, until_length
+from workers.engine.core import EngineFailed
 from workers.engine.scripted import Script, ScriptedEngine
 
 
@@ -24,6 +25,12 @@ async def poll(stack: Stack, response_id: str, *statuses: str) -> Any:
             _, response = await stack.get(f"/v1/responses/{response_id}")
             if response["status"] in statuses:
                 return response
+
+
+async def keyed(stack: Stack, body: Any, key: str) -> tuple[int, Any]:
+    """A request with an Idempotency-Key."""
+    async with stack.http.post(stack.url + "/v1/responses", json=body, headers={"Idempotency-Key": key}) as answer:
+        return answer.status, await answer.json()
 
 
 async def test_a_background_response_is_queued_at_once_and_polled_to_its_end(stack: Stack) -> None:
@@ -150,6 +157,48 @@ async def test_the_same_idempotency_key_gives_the_same_response(stack: Stack) ->
     assert (status, refused["error"]["code"]) == (409, "idempotency_key_reused")
     status, refused = await post({**body, "store": False})
     assert (status, refused["error"]["param"]) == (400, "store")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_key_is_free_again_after_a_client_that_left(stack: Stack, ended: bool) -> None:
+    """Its time-out cancelled the response: half an answer is none."""
+    body = {"model": MODEL, "input": "Hi"}
+    stack.engine.play(Script("half", asyncio.Event()), Script("whole"))
+    left = asyncio.create_task(keyed(stack, body, "abc"))
+    await until(lambda: stack.engine.stats.running == 1)
+    left.cancel()
+    if ended:
+        await until(lambda: stack.engine.stats.running == 0)
+    answers = await asyncio.gather(*(keyed(stack, body, "abc") for _ in range(4)))
+    assert [(status, answer["status"]) for status, answer in answers] == [(200, "completed")] * 4
+    assert len({answer["id"] for _, answer in answers}) == 1
+    assert len(stack.engine.requests) == 2
+
+
+async def test_a_key_is_free_again_after_a_failure(stack: Stack) -> None:
+    stack.engine.play(Script("half", EngineFailed("broken")), Script("whole"))
+    body = {"model": MODEL, "input": "Hi"}
+    assert (await keyed(stack, body, "abc"))[0] == 500
+    answers = await asyncio.gather(*(keyed(stack, body, "abc") for _ in range(4)))
+    assert [(status, answer["status"]) for status, answer in answers] == [(200, "completed")] * 4
+    assert len(stack.engine.requests) == 2
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_key_is_free_again_when_its_response_was_deleted(stack: Stack, running: bool) -> None:
+    stack.engine.play(Script("half", asyncio.Event()) if running else Script("half"), Script("whole"))
+    body = {"model": MODEL, "input": "Hi", "background": True}
+    _, first = await keyed(stack, body, "abc")
+    if running:
+        await until(lambda: stack.engine.stats.running == 1)
+    else:
+        await poll(stack, first["id"], "completed")
+    async with stack.http.delete(f"{stack.url}/v1/responses/{first['id']}") as answer:
+        assert answer.status == 200
+    status, second = await keyed(stack, body, "abc")
+    assert status == 200
+    assert second["id"] != first["id"]
+    assert text_of(await poll(stack, second["id"], "completed")) == "whole"
 
 
 async def test_an_idempotent_stream_is_told_again(stack: Stack) -> None:

@@ -15,11 +15,12 @@ from redis.asyncio import Redis
 
 from api.context import SOCKETS
 from tests.api.conversing import new, texts_of
+from tests.api.keys import ALICE, ALICE_NEW, BOB, ENTRIES, bearer
 from tests.api.sockets import Socket
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.waiting import until
-from tests.wire import check_stream, text_of
+from tests.wire import TERMINAL, check_stream, text_of
 from workers.engine.core import EngineFailed
 from workers.engine.scripted import Script
 
@@ -323,6 +324,45 @@ async def test_more_responses_than_allowed_are_refused(make_stack: StackFactory)
     assert text_of(check_stream(await socket.rest())) == "two"
     assert check_stream(await socket.ask(input="Hi"))["status"] == "completed"
     await socket.close()
+
+
+async def test_frames_that_wait_are_bounded_in_bytes(make_stack: StackFactory) -> None:
+    stack = await make_stack(max_body_bytes=100_000)
+    stack.engine.play(Script(gate := asyncio.Event(), "one"), Script("two"))
+    socket = await Socket.open(stack)
+    await socket.create(input="Hi")
+    check = (await socket.receive())["type"]
+    await socket.create(input="Hi", instructions="x" * 20_000, stream_id="large")
+    await socket.create(input="Hi", instructions="x" * 90_000, stream_id="larger")
+    seen = [await socket.receive()]
+    while seen[-1]["type"] != "error":
+        seen.append(await socket.receive())
+    error = seen[-1]
+    assert (check, error["stream_id"]) == ("response.created", "larger")
+    assert (error["status"], error["error"]["code"]) == (429, "websocket_bytes_limit_reached")
+    gate.set()
+    ends = {event.get("stream_id") for event in seen if event["type"] in TERMINAL}
+    while len(ends) < 2:
+        event = await socket.receive()
+        if event["type"] in TERMINAL:
+            ends.add(event.get("stream_id"))
+    [*_, end] = await socket.ask(input="Hi", instructions="x" * 90_000)  # as there is room again
+    assert end.get("error", {}).get("code") != "websocket_bytes_limit_reached"
+    await socket.close()
+
+
+async def test_a_key_has_so_many_connections(make_stack: StackFactory) -> None:
+    stack = await make_stack(workers=0, websocket_connections=2, api_keys=ENTRIES)
+    alice = [await Socket.open(stack, headers=bearer(key)) for key in (ALICE, ALICE_NEW)]
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await Socket.open(stack, headers=bearer(ALICE))
+    assert refused.value.status == 429
+    others = await Socket.open(stack, headers=bearer(BOB))
+    await alice[0].close()
+    await until(lambda: len(stack.fronts[0].app[SOCKETS]) == 2)
+    again = await Socket.open(stack, headers=bearer(ALICE))
+    for socket in (others, again, alice[1]):
+        await socket.close()
 
 
 async def test_an_old_connection_is_closed_when_nothing_runs(make_stack: StackFactory) -> None:

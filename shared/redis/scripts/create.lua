@@ -6,7 +6,8 @@
 --       conversation ttl s, prefix of records, prefix of jobs, version of the conversation and ids of the input (JSON)
 --       where the response belongs to it (else '', ''), number of events, event ..., then field, value, field, value ...
 -- Returns {0} when done (also when it had been done: a retried call), {1, position from 1 of a missing ancestor},
--- {2, response id, digest} of the request that had this idempotency key before, {3} when the conversation is gone,
+-- {2, response id, digest} of the request that had this idempotency key before and whose response runs or has an
+-- answer (the key is free again where that is gone, failed or cancelled, or is to be cancelled), {3} when the conversation is gone,
 -- {4, id of the response that holds it}, {5, id of an item that is in it already}, {6} when it is not that version, or
 -- {7, what `refusal` says}.
 local record, events, idempotency = KEYS[9], KEYS[10], KEYS[11]
@@ -14,7 +15,9 @@ local conversation, order, items = KEYS[12], KEYS[13], KEYS[14]
 if redis.call('EXISTS', record) == 1 then return {0} end
 if idempotency ~= '' then
   local earlier = redis.call('HMGET', idempotency, 'response', 'digest')
-  if earlier[1] then return {2, earlier[1], earlier[2]} end
+  local was = earlier[1] and redis.call('HMGET', ARGV[8] .. earlier[1], 'status', 'cancel') or {}
+  local runs = (was[1] == 'queued' or was[1] == 'in_progress') and not was[2]
+  if runs or was[1] == 'completed' or was[1] == 'incomplete' then return {2, earlier[1], earlier[2]} end
 end
 for i = 15, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return {1, i - 14} end

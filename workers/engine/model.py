@@ -14,6 +14,7 @@ import llama_cpp.llama_cpp as llama
 from shared.settings import Settings
 from workers.engine import logs
 from workers.engine.core import EngineFailed, ModelInfo, ModelLoadError
+from workers.engine.runs import Runs
 
 LONGEST_CONTEXT = 32768  # of one sequence, unless settings say otherwise
 
@@ -66,6 +67,7 @@ class Model:
         self._pieces = list(self._read_pieces())
         self._bos = llama.llama_vocab_bos(self.vocab)
         self.info = self._read_info(path, settings)
+        self._runs = self._read_runs()
 
     @property
     def first_token(self) -> int | None:
@@ -77,10 +79,16 @@ class Model:
         with self._in_use:
             if self._freed:
                 raise EngineFailed("the engine was closed")
-            tokens = self._tokenize(text.encode(errors="replace"), special)
+            tokens: list[int] = []
+            for piece in self.cut(text):
+                tokens += self._tokenize(piece, special)
         if special and self.info.adds_bos and tokens[:1] != [self._bos]:
             tokens.insert(0, self._bos)
         return tokens
+
+    def cut(self, text: str) -> list[str]:
+        """The text in pieces that llama.cpp can tokenize, nearly always one: see `Runs`."""
+        return [text] if self._runs is None else self._runs.cut(text)
 
     def piece(self, token: int) -> bytes:
         return self._pieces[token]
@@ -90,7 +98,8 @@ class Model:
             self._freed = True
             llama.llama_model_free(self.handle)
 
-    def _tokenize(self, data: bytes, special: bool) -> list[int]:
+    def _tokenize(self, text: str, special: bool) -> list[int]:
+        data = text.encode(errors="replace")
         size = len(data) + 8
         buffer = (llama.llama_token * size)()
         count = llama.llama_tokenize(self.vocab, data, len(data), buffer, size, False, special)
@@ -131,6 +140,20 @@ class Model:
             size_bytes=llama.llama_model_size(self.handle),
             metadata=dict(self._read_metadata()),
         )
+
+    def _read_runs(self) -> Runs | None:
+        """None where llama.cpp has no pre-tokenizer: only vocabularies of BPE have one."""
+        if llama.llama_vocab_type(self.vocab) != llama.LLAMA_VOCAB_TYPE_BPE:
+            return None
+        recognised = (
+            llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_USER_DEFINED | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+        )
+        markers = {
+            (llama.llama_vocab_get_text(self.vocab, token) or b"").decode(errors="replace")
+            for token in range(len(self._pieces))
+            if llama.llama_vocab_get_attr(self.vocab, token) & recognised
+        }
+        return Runs(self.info.metadata.get("tokenizer.ggml.pre", ""), markers)
 
     def _is_special(self, token: int) -> bool:
         """As llguidance's bridge to llama.cpp decides it: user-defined tokens count where they look like markers."""

@@ -131,7 +131,7 @@ def to_messages(
         elif isinstance(item, Reasoning):
             if said.text or said.calls:
                 messages += said.take()
-            said.reasoning += "".join(part.text for part in item.content or ())
+            said.reasoning += (part.text for part in item.content or ())
         elif isinstance(item, FunctionCall):
             names[item.call_id] = tools.name_of(item.name, _namespace(item.namespace))
             said.calls.append((item.call_id, names[item.call_id], _arguments(item.arguments)))
@@ -157,7 +157,7 @@ def to_messages(
 class _Said:
     """What the assistant has said since it last heard something."""
 
-    reasoning: str = ""
+    reasoning: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
@@ -171,20 +171,23 @@ class _Said:
         """It as one message; none where there is nothing but reasoning, which no template shows alone."""
         taken: Messages = []
         if self.text or self.calls:
-            taken.append(assistant("\n\n".join(self.text), reasoning=self.reasoning, calls=self.calls))
-        self.reasoning, self.text, self.calls = "", [], []
+            taken.append(assistant("\n\n".join(self.text), reasoning="".join(self.reasoning), calls=self.calls))
+        self.reasoning, self.text, self.calls = [], [], []
         return taken
 
 
 def _text(parts: Iterable[MessagePart], pictures: Pictures) -> str:
     """Parts in order: texts on lines of their own, images where they stand between them."""
-    text, after_text = "", False
+    written: list[str] = []
+    after_text = False
     for part in parts:
         if isinstance(part, InputImage):
-            text, after_text = text + pictures.mark(part), False
+            written.append(pictures.mark(part))
+            after_text = False
         else:
-            text, after_text = text + ("\n" if after_text else "") + text_of(part), True
-    return text
+            written += ("\n", text_of(part)) if after_text else (text_of(part),)
+            after_text = True
+    return "".join(written)
 
 
 def _output_text(given: str | Sequence[InputPart], pictures: Pictures) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from workers.dialects.calls import Call
@@ -167,11 +168,16 @@ def _system_to_user(messages: Messages) -> Messages:
 def _alternating(messages: Messages) -> Messages:
     """Neighbours of one role as one message, where neither is a call or an output."""
     result: Messages = []
-    for message in messages:
-        last = result[-1] if result else None
-        plain = message["role"] in ("user", "assistant") and "tool_calls" not in message
-        if last and plain and last["role"] == message["role"] and "tool_calls" not in last:
-            result[-1] = {**last, "content": f"{last['content']}\n\n{message['content']}"}
-        else:
-            result.append(message)
+    for role, neighbours in groupby(messages, _plain_role):
+        if role is None:
+            result += neighbours
+            continue
+        first, *more = neighbours
+        contents = [first["content"], *(message["content"] for message in more)]
+        result.append({**first, "content": "\n\n".join(contents)} if more else first)
     return result
+
+
+def _plain_role(message: Message) -> str | None:
+    role: str = message["role"]
+    return role if role in ("user", "assistant") and "tool_calls" not in message else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,13 @@ class Shape:
 
 
 class Model:
-    """Weights and vocabulary, until `free`. Tokenizing is safe from any thread."""
+    """Weights and vocabulary, until `free`. Tokenizing is safe from any thread, also at the same time: llama.h says of
+    its tokenization that "the API is thread-safe"."""
 
     def __init__(self, path: Path, handle: Any, settings: Settings) -> None:
         self.handle = handle
-        self._in_use = threading.Lock()
+        self._idle = threading.Condition()
+        self._users = 0  # threads that tokenize
         self._freed = False
         self.vocab = llama.llama_model_get_vocab(handle)
         self.shape = Shape(
@@ -76,10 +79,8 @@ class Model:
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """See `Engine.tokenize`. Raises EngineFailed after `free`."""
-        with self._in_use:
-            if self._freed:
-                raise EngineFailed("the engine was closed")
-            tokens: list[int] = []
+        tokens: list[int] = []
+        with self._used():
             for piece in self.cut(text):
                 tokens += self._tokenize(piece, special)
         if special and self.info.adds_bos and tokens[:1] != [self._bos]:
@@ -94,9 +95,24 @@ class Model:
         return self._pieces[token]
 
     def free(self) -> None:
-        with self._in_use:
+        """Waits for those who tokenize; nobody begins any more."""
+        with self._idle:
             self._freed = True
+            self._idle.wait_for(lambda: self._users == 0)
             llama.llama_model_free(self.handle)
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        with self._idle:
+            if self._freed:
+                raise EngineFailed("the engine was closed")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._users -= 1
+                self._idle.notify_all()
 
     def _tokenize(self, text: str, special: bool) -> list[int]:
         data = text.encode(errors="replace")
@@ -106,7 +122,7 @@ class Model:
         if count < 0:
             buffer = (llama.llama_token * -count)()
             count = llama.llama_tokenize(self.vocab, data, len(data), buffer, -count, False, special)
-        return list(buffer[:count])
+        return buffer[:count]
 
     def _read_pieces(self) -> Iterator[bytes]:
         size = 512

@@ -14,7 +14,7 @@ from shared.redis.records import Turn
 from shared.schema.content import InputText, ReasoningText
 from shared.schema.items import Item, Message, Reasoning
 from workers.conversation import conversation
-from workers.dialects.history import _alternating
+from workers.dialects.repair import repaired
 from workers.dialects.toolbox import Toolbox
 from workers.prompt import to_messages
 from workers.spelled import Spelled, _pattern
@@ -36,7 +36,7 @@ def reasonings(count: int) -> Callable[[], object]:
 
 def neighbours(count: int) -> Callable[[], object]:
     messages = [{"role": "user", "content": "z" * 400} for _ in range(count)]
-    return lambda: _alternating(messages)
+    return lambda: repaired(messages)
 
 
 def turns(count: int) -> Callable[[], object]:
@@ -79,12 +79,12 @@ def test_neighbours_become_one_message() -> None:
     def message(role: str, content: str, **more: Any) -> dict[str, Any]:
         return {"role": role, "content": content, **more}
 
-    call = message("assistant", "", tool_calls=[{}])
-    given = [message("system", "s"), message("system", "t"), *(message("user", one) for one in "abc"), call, call]
-    given += [message("tool", "o"), message("tool", "p"), message("assistant", "d", thinking="t")]
+    call, output = message("assistant", "", tool_calls=[{}]), message("tool", "o")
+    given = [message("system", "s"), *(message("user", one) for one in "ab"), message("assistant", "")]
+    given += [message("user", "c"), call, output, call, output, message("assistant", "d", thinking="t")]
     given += [message("assistant", "e"), message("user", "f")]
-    assert _alternating(given) == [
-        *given[:2], message("user", "a\n\nb\n\nc"), call, call, message("tool", "o"), message("tool", "p"),
+    assert repaired(given) == [
+        given[0], message("user", "a\n\nb\n\nc"), call, output, call, output,
         message("assistant", "d\n\ne", thinking="t"), message("user", "f"),
     ]  # fmt: skip
 

@@ -36,7 +36,7 @@ def conversation(ancestors: Iterable[Turn], new: Sequence[Item], sealer: Sealer 
     items: list[AnyItem] = []
     turns = list(ancestors)
     for turn in turns:
-        items = _with_turn(items, turn)
+        _add_turn(items, turn)
     items += new
     kept = with_requests(_after_last_compaction(items), everything(turns, new))
     return [_readable(item, sealer, owner) for item in kept if not _is_cut_call(item)]
@@ -105,16 +105,17 @@ def summary_message(summary: str) -> Message:
     return Message(id="msg_summary", role="system", content=[InputText(text=SUMMARY_INTRODUCTION + summary)])
 
 
-def _with_turn(earlier: Sequence[AnyItem], turn: Turn) -> list[AnyItem]:
-    """What one response read, then what it put out. A compaction made on the way covers what came before the last
+def _add_turn(items: list[AnyItem], turn: Turn) -> None:
+    """Adds what one response read, then what it put out. A compaction made on the way covers what came before the last
     question, which may be an earlier turn's, so it stands before that."""
-    read = [*earlier, *turn.input]
+    items += turn.input
     compactions = [item for item in turn.output if isinstance(item, Compaction)]
     if not compactions:
-        return [*read, *turn.output]
-    _, question = split_before_last_question(_after_last_compaction(read))
+        items += turn.output
+        return
+    _, question = split_before_last_question(_after_last_compaction(items))
     rest = [item for item in turn.output if not isinstance(item, Compaction)]
-    return [compactions[-1], *question, *rest]
+    items[:] = [compactions[-1], *question, *rest]
 
 
 def _after_last_compaction(items: Sequence[AnyItem]) -> Sequence[AnyItem]:

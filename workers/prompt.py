@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import UnsetType
 
-from shared.schema.content import InputImage, InputPart, MessagePart, text_of
+from shared.schema.content import InputFile, InputImage, InputPart, MessagePart, text_of
 from shared.schema.items import (
     Compaction,
     CustomToolCall,
@@ -37,6 +38,11 @@ from workers.pictures import Pictures
 from workers.spelled import Markers
 from workers.template import TemplateError
 from workers.templates import Template, Templates
+
+PART = 16  # characters are as much work as a message or a part of it is beside its own
+AT_ONCE = 16_000  # characters: read in some 5 ms; a thread costs 0.1 ms, and more where others compute
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +89,26 @@ class Prompter:
         model cannot be shown what is in it."""
         pictures = Pictures()
         spelled = self._markers.spelled()
-        messages = spelled.messages(to_messages(instructions, items, tools or Toolbox(), pictures, self._excerpts.of))
-        prepared, offered = self.dialect.prepare(messages, tools, self.traits)
-        variables = self.dialect.template_variables(effort)
-        if offered:
-            variables["tools"] = spelled.tools(offered)
+        items = list(items)
+
+        def prepare() -> tuple[Messages, dict[str, Any]]:
+            written = to_messages(instructions, items, tools or Toolbox(), pictures, self._excerpts.of)
+            prepared, offered = self.dialect.prepare(spelled.messages(written), tools, self.traits)
+            variables = self.dialect.template_variables(effort)
+            if offered:
+                variables["tools"] = spelled.tools(offered)
+            return prepared, variables
+
+        def read() -> Prompt:
+            parts = spelled.cut(pictures.split(text))
+            if any(isinstance(part, Picture) for part in parts):
+                reading = self._engine.read(parts)
+                return Prompt(spelled.whole(text), reading.tokens, reading.images)
+            return Prompt(spelled.whole(text), self._tokens([str(part) for part in parts]))
+
+        prepared, variables = await _aside(_longer(instructions, items, AT_ONCE), prepare)
         text = await self._rendered(prepared, variables)
-        parts = spelled.cut(pictures.split(text))
-        if any(isinstance(part, Picture) for part in parts):
-            reading = self._engine.read(parts)
-            return Prompt(spelled.whole(text), reading.tokens, reading.images)
-        return Prompt(spelled.whole(text), self._tokens([str(part) for part in parts]))
+        return await _aside(len(text) > AT_ONCE or len(pictures) > 0, read)
 
     async def _rendered(self, messages: Messages, variables: dict[str, Any]) -> str:
         """The text of a conversation; where the template refuses it, that of the same one as strict templates want
@@ -168,7 +183,7 @@ def to_messages(
         elif isinstance(item, Reasoning):
             if said.text or said.calls:
                 messages += said.take()
-            said.reasoning += "".join(part.text for part in item.content or ())
+            said.reasoning += (part.text for part in item.content or ())
         elif isinstance(item, FunctionCall):
             names[item.call_id] = tools.name_of(item.name, _namespace(item.namespace))
             said.calls.append((item.call_id, names[item.call_id], _arguments(item.arguments)))
@@ -194,7 +209,7 @@ def to_messages(
 class _Said:
     """What the assistant has said since it last heard something."""
 
-    reasoning: str = ""
+    reasoning: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
@@ -208,20 +223,54 @@ class _Said:
         """It as one message; none where there is nothing but reasoning, which no template shows alone."""
         taken: Messages = []
         if self.text or self.calls:
-            taken.append(assistant("\n\n".join(self.text), reasoning=self.reasoning, calls=self.calls))
-        self.reasoning, self.text, self.calls = "", [], []
+            taken.append(assistant("\n\n".join(self.text), reasoning="".join(self.reasoning), calls=self.calls))
+        self.reasoning, self.text, self.calls = [], [], []
         return taken
+
+
+async def _aside(long: bool, work: Callable[[], Result]) -> Result:
+    """What the work gives: in a thread where it takes long, so that leases are renewed and other streams go on."""
+    return await asyncio.to_thread(work) if long else work()
+
+
+def _longer(instructions: str | None, items: Iterable[Item | OutputItem], size: int) -> bool:
+    """Whether it is more work to write these messages than `size` characters are; looks no further than it needs."""
+    size -= len(instructions or "")
+    for item in items:
+        size -= PART
+        for text in _texts(item):
+            size -= PART + len(text)
+            if size < 0:
+                return True
+    return size < 0
+
+
+def _texts(item: Item | OutputItem) -> Iterator[str]:
+    """What is long in an item, if anything."""
+    if isinstance(item, FunctionCall | McpApprovalRequest | McpCall):
+        yield item.arguments
+    if isinstance(item, CustomToolCall):
+        yield item.input
+    content = getattr(item, "content", None) or getattr(item, "output", None) or ()
+    for part in [content] if isinstance(content, str) else content:
+        if isinstance(part, InputFile):
+            yield part.read.text if part.read else ""
+        else:
+            yield part if isinstance(part, str) else getattr(part, "text", "")
 
 
 def _text(parts: Iterable[MessagePart], pictures: Pictures) -> str:
     """Parts in order: texts on lines of their own, images where they stand between them."""
-    text, after_text = "", False
+    written: list[str] = []
+    after_text = False
     for part in parts:
         if isinstance(part, InputImage):
-            text, after_text = text + pictures.mark(part), False
+            written.append(pictures.mark(part))
+            after_text = False
         else:
-            text, after_text = text + ("\n" if after_text else "") + text_of(part), True
-    return text
+            written += ("\n", text_of(part)) if after_text else (text_of(part),)
+            after_text = True
+    return "".join(written)
 
 
 def _output_text(given: str | Sequence[InputPart], pictures: Pictures) -> str:

@@ -6,6 +6,7 @@ put in for that is as little as possible.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def repaired(messages: Messages) -> Messages:
     while leading < len(messages) and messages[leading]["role"] in ("system", "developer"):
         leading += 1
     told = _Told()
-    for message in messages[leading:]:
+    for message in _neighbours_joined(messages[leading:]):
         told.add(message)
     if not told.messages:
         told.add({"role": "user", "content": BEGINNING})
@@ -37,17 +38,12 @@ class _Told:
         self._said = -1
 
     def add(self, message: Message) -> None:
-        speaks = message["role"] in ("user", "assistant") and not message.get("tool_calls")
-        if speaks and message["role"] == "assistant" and not message["content"]:
-            return
         if not self.messages and message["role"] != "user":
             self._say({"role": "user", "content": BEGINNING})
-        if not speaks:
+        if _speaker(message) is None:
             self.messages.append(message)
         elif not self.messages or self.messages[self._said]["role"] != message["role"]:
             self._say(message)
-        elif self._said == len(self.messages) - 1:
-            self.messages[-1] = _joined(self.messages[-1], message)
         elif message["role"] == "user":
             self._say({"role": "assistant", "content": ACKNOWLEDGEMENT})
             self._say(message)
@@ -61,5 +57,24 @@ class _Told:
         self.messages.append(message)
 
 
-def _joined(first: Message, second: Message) -> Message:
-    return {**first, **second, "content": "\n\n".join(filter(None, (first["content"], second["content"])))}
+def _neighbours_joined(messages: Messages) -> Messages:
+    """Neighbours who say something as one message, without empty answers."""
+    told = (message for message in messages if _speaker(message) != "assistant" or message["content"])
+    result: Messages = []
+    for speaker, neighbours in groupby(told, _speaker):
+        together = list(neighbours)
+        result += together if speaker is None else [_joined(*together)]
+    return result
+
+
+def _speaker(message: Message) -> str | None:
+    """Who says something outside of calls and outputs, if anybody does."""
+    role: str = message["role"]
+    return role if role in ("user", "assistant") and not message.get("tool_calls") else None
+
+
+def _joined(*messages: Message) -> Message:
+    joined: Message = {}
+    for message in messages:
+        joined |= message
+    return {**joined, "content": "\n\n".join(filter(None, (message["content"] for message in messages)))}

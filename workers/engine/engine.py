@@ -98,7 +98,8 @@ class LlamaEngine:
             return Reading(self.tokenize("".join(map(str, parts))))
         if self._vision is None:
             raise PictureRefused("it has no vision projector (an mmproj file next to its GGUF)")
-        return self._vision.read(parts, self._weights.first_token)
+        cut = [piece for part in parts for piece in (self._weights.cut(part) if isinstance(part, str) else [part])]
+        return self._vision.read(cut, self._weights.first_token)
 
     def piece(self, token: int) -> bytes:
         return self._weights.piece(token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import llama_cpp.llama_cpp as llama
 from shared.settings import Settings
 from workers.engine import logs
 from workers.engine.core import EngineFailed, ModelInfo, ModelLoadError
+from workers.engine.runs import Runs
 
 LONGEST_CONTEXT = 32768  # of one sequence, unless settings say otherwise
 
@@ -48,11 +50,13 @@ class Shape:
 
 
 class Model:
-    """Weights and vocabulary, until `free`. Tokenizing is safe from any thread."""
+    """Weights and vocabulary, until `free`. Tokenizing is safe from any thread, also at the same time: llama.h says of
+    its tokenization that "the API is thread-safe"."""
 
     def __init__(self, path: Path, handle: Any, settings: Settings) -> None:
         self.handle = handle
-        self._in_use = threading.Lock()
+        self._idle = threading.Condition()
+        self._users = 0  # threads that tokenize
         self._freed = False
         self.vocab = llama.llama_model_get_vocab(handle)
         self.shape = Shape(
@@ -66,6 +70,7 @@ class Model:
         self._pieces = list(self._read_pieces())
         self._bos = llama.llama_vocab_bos(self.vocab)
         self.info = self._read_info(path, settings)
+        self._runs = self._read_runs()
 
     @property
     def first_token(self) -> int | None:
@@ -74,30 +79,50 @@ class Model:
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """See `Engine.tokenize`. Raises EngineFailed after `free`."""
-        with self._in_use:
-            if self._freed:
-                raise EngineFailed("the engine was closed")
-            tokens = self._tokenize(text.encode(errors="replace"), special)
+        tokens: list[int] = []
+        with self._used():
+            for piece in self.cut(text):
+                tokens += self._tokenize(piece, special)
         if special and self.info.adds_bos and tokens[:1] != [self._bos]:
             tokens.insert(0, self._bos)
         return tokens
+
+    def cut(self, text: str) -> list[str]:
+        """The text in pieces that llama.cpp can tokenize, nearly always one: see `Runs`."""
+        return [text] if self._runs is None else self._runs.cut(text)
 
     def piece(self, token: int) -> bytes:
         return self._pieces[token]
 
     def free(self) -> None:
-        with self._in_use:
+        """Waits for those who tokenize; nobody begins any more."""
+        with self._idle:
             self._freed = True
+            self._idle.wait_for(lambda: self._users == 0)
             llama.llama_model_free(self.handle)
 
-    def _tokenize(self, data: bytes, special: bool) -> list[int]:
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        with self._idle:
+            if self._freed:
+                raise EngineFailed("the engine was closed")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._users -= 1
+                self._idle.notify_all()
+
+    def _tokenize(self, text: str, special: bool) -> list[int]:
+        data = text.encode(errors="replace")
         size = len(data) + 8
         buffer = (llama.llama_token * size)()
         count = llama.llama_tokenize(self.vocab, data, len(data), buffer, size, False, special)
         if count < 0:
             buffer = (llama.llama_token * -count)()
             count = llama.llama_tokenize(self.vocab, data, len(data), buffer, -count, False, special)
-        return list(buffer[:count])
+        return buffer[:count]
 
     def _read_pieces(self) -> Iterator[bytes]:
         size = 512
@@ -131,6 +156,20 @@ class Model:
             size_bytes=llama.llama_model_size(self.handle),
             metadata=dict(self._read_metadata()),
         )
+
+    def _read_runs(self) -> Runs | None:
+        """None where llama.cpp has no pre-tokenizer: only vocabularies of BPE have one."""
+        if llama.llama_vocab_type(self.vocab) != llama.LLAMA_VOCAB_TYPE_BPE:
+            return None
+        recognised = (
+            llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_USER_DEFINED | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+        )
+        markers = {
+            (llama.llama_vocab_get_text(self.vocab, token) or b"").decode(errors="replace")
+            for token in range(len(self._pieces))
+            if llama.llama_vocab_get_attr(self.vocab, token) & recognised
+        }
+        return Runs(self.info.metadata.get("tokenizer.ggml.pre", ""), markers)
 
     def _is_special(self, token: int) -> bool:
         """As llguidance's bridge to llama.cpp decides it: user-defined tokens count where they look like markers."""

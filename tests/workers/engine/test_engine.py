@@ -7,6 +7,7 @@ import gc
 import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from shared.settings import Settings
+from tests.waiting import until
 from tests.workers.engine.conftest import MODEL, EngineFactory
 from tests.workers.engine.helpers import Allowed, Endless, chat, read, run, start
 from tests.workers.engine.reference import Reference
@@ -22,6 +24,7 @@ from workers.engine import runner
 from workers.engine.context import Context, DecodeFailed
 from workers.engine.core import EngineFailed, ModelLoadError, PromptTooLong, Sampling
 from workers.engine.engine import LlamaEngine, load_engine
+from workers.engine.model import Model
 from workers.engine.scheduler import SMALLEST_CHUNK
 
 PROMPTS = [chat(f"Count from {i} to {i + 3 + i % 5}. " + "Please. " * (i * 3)) for i in range(16)]
@@ -163,6 +166,33 @@ def test_control_tokens_are_parsed_and_have_their_text(engine: LlamaEngine) -> N
     assert engine.piece(engine.tokenize("<|im_end|>")[0]) == b"<|im_end|>"
     assert engine.tokenize("<|im_end|>")[0] in engine.model.end_tokens
     assert len(engine.tokenize("<|im_end|>", special=False)) > 1
+
+
+async def test_a_long_text_holds_up_nobody_who_tokenizes_and_is_waited_for_at_the_end(
+    make_engine: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await make_engine()
+    begun, go = threading.Event(), threading.Event()
+    tokenize = Model._tokenize
+
+    def slow(self: Model, text: str, special: bool) -> list[int]:
+        if len(text) > 100:
+            begun.set()
+            assert go.wait(30)
+        return tokenize(self, text, special)
+
+    monkeypatch.setattr(Model, "_tokenize", slow)
+    long = asyncio.create_task(asyncio.to_thread(engine.tokenize, "x" * 200))
+    assert await asyncio.to_thread(begun.wait, 30)
+    assert engine.tokenize("Hello")
+    closed = asyncio.create_task(engine.close())
+    await until(lambda: engine._weights._freed)
+    assert not closed.done()  # its vocabulary is still read
+    with pytest.raises(EngineFailed):
+        engine.tokenize("Hello")
+    go.set()
+    assert len(await long) > 0
+    await closed
 
 
 # sharing

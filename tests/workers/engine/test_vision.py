@@ -285,6 +285,12 @@ async def test_without_a_projector_pictures_are_refused(make_engine: EngineFacto
         assert engine.read(["Hel", "lo"]).tokens == engine.tokenize("Hello")
 
 
+async def test_long_runs_beside_pictures_are_cut_as_everywhere(make_engine: EngineFactory, projectors: Path) -> None:
+    engine = await make_engine(MODEL, projectors / "any.gguf")
+    run = engine.tokenize("hello" * 2000)
+    assert engine.read(["hello" * 2000, seen(64, 64), QUESTION]).tokens[: len(run)] == run
+
+
 async def test_a_prompt_has_to_be_what_the_engine_read(make_engine: EngineFactory, projectors: Path) -> None:
     engine = await make_engine(MODEL, projectors / "any.gguf")
     reading = engine.read(["A", seen(64, 64)])

@@ -204,8 +204,8 @@ class Creation:
 
     async def _offer(self, request: CreateResponse) -> Offer:
         tools, servers, choice, form = await self._checked(request)
-        for where, server in servers.items():
-            await self._remote.check(server, where)
+        if servers:
+            await self._remote.check(servers)
         return Offer(tools, choice, form, list(servers.values()))
 
     async def _checked(

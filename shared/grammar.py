@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from llguidance import LLMatcher
@@ -18,6 +17,7 @@ from llguidance import LLMatcher
 from shared.endless import is_endless
 from shared.excess import DATA, GROUPS, excess, kept_bounds, regex_excess
 from shared.grammar_apart import is_risky, tried_apart
+from shared.remembered import Remembered
 from shared.trial import LIMITS, Trials
 
 MAX_SCHEMA_BYTES = 256 * 1024
@@ -86,14 +86,21 @@ def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         check_size(schema)
     except Unsupported:
         return {"type": _type_of(schema)}
-    kept = _loosened(json.dumps(schema))
+    text = json.dumps(schema)
+    if (found := _LOOSENED.get(text)) is None:
+        kept = _loosened(json.loads(text))
+        found = (kept,)
+        _LOOSENED.put(text, found, 0 if kept is None else len(json.dumps(kept)))
+    [kept] = found
     return schema if kept is None else kept
 
 
-@lru_cache(maxsize=128)
-def _loosened(text: str) -> Mapping[str, Any] | None:
+# one response may have hundreds of tools, asked for in each of its rounds; a schema that is kept whole takes no room
+_LOOSENED: Remembered[tuple[Mapping[str, Any] | None]] = Remembered(entries=16_384, size=8 * 1024 * 1024)
+
+
+def _loosened(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """None where all of a schema can be kept."""
-    schema: Mapping[str, Any] = json.loads(text)
     current, trials = schema, Trials(apart_seconds=math.inf)  # the search has an end of its own
     search = _Search(trials)
     while (found := _refused(current, trials, search)) is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import structlog
 
@@ -33,7 +35,13 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
         async with services.models.use(model) as loaded:
             length = loaded.engine.model.context_length
             room = room_for_prompt(length, question.max_output_tokens) if question.truncate else None
-            prompt = await write(loaded.prompter, question.instructions, items, question.effort, tools, room=room)
+            written = partial(write, loaded.prompter, question.instructions, items, question.effort, room=room)
+            try:
+                prompt = await written(tools)
+            except TemplateError:
+                if tools is None or len(kept := await loaded.prompter.showable(tools)) == len(tools):
+                    raise
+                prompt = await written(kept)
         answer = counting.Answer(tokens=len(prompt.tokens), context_length=length)
     except ModelLoadError as error:
         if await services.served_elsewhere(model):

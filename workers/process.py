@@ -34,6 +34,7 @@ from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
 from workers.generate import Connect, Services
 from workers.lease import Leases
+from workers.load_marks import LoadMarks
 from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
@@ -110,7 +111,9 @@ class WorkerProcess:
         self._suspects = Suspects()
         self._outbox = Outbox(self._redis)
         self._attendance = Attendance(self._redis, settings.lease_seconds)
-        self.models = Models(models, settings, loader, templates)
+        self.models = Models(
+            models, settings, loader, templates, LoadMarks(self._redis, self.id, settings.lease_seconds)
+        )
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
             self._redis,
@@ -140,6 +143,7 @@ class WorkerProcess:
         await patiently(lambda: scripts.load(self._redis), "start")
         if self._settings.allow_remote_mcp:
             await load_sdk()
+        await self.models.recall()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -199,10 +203,8 @@ class WorkerProcess:
             redis=self._redis,
             leases=self._leases,
             suspects=self._suspects,
-            functions={
-                queue.GENERATE: generate,
-                queue.COUNT_TOKENS: count,
-            },  # counts of older front ends wait for slots
+            functions={queue.GENERATE: generate, queue.COUNT_TOKENS: count},  # older front ends' counts wait for slots
+            most_aside=settings.mcp_jobs_aside,
             job_timeout_seconds=settings.job_timeout_seconds,
             on_room=self._room.set,
         )

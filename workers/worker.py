@@ -49,11 +49,13 @@ class QueueWorker(Worker):
         functions: dict[str, Callable[..., Awaitable[None]]],
         *,
         slots: int,
+        most_aside: int,
         poll_seconds: float,
         job_timeout_seconds: float,
         on_room: Callable[[], None],
     ) -> None:
-        """`on_room` is called when it has looked for jobs and has room for more."""
+        """`most_aside`: jobs that take no slot while they wait for something outside; more of them do. `on_room` is
+        called when it has looked for jobs and has room for more."""
         super().__init__(
             [func(self._adapt(name, function), name=name) for name, function in functions.items()],  # type: ignore[arg-type]
             queue_name="lr:arq",  # arq's own bookkeeping; jobs come from `shared.redis.queue`
@@ -69,6 +71,7 @@ class QueueWorker(Worker):
             log_results=False,
         )
         self.model = model
+        self._most_aside = most_aside
         self._redis = redis
         self._on_room = on_room
         self._leases = leases
@@ -89,13 +92,13 @@ class QueueWorker(Worker):
 
     @property
     def _free(self) -> int:
-        """Slots for more jobs: one that waits for a remote tool takes none."""
+        """Slots for more jobs."""
         return self.max_jobs - len(self.tasks) + self.aside
 
     @property
     def aside(self) -> int:
-        """Jobs that wait for something outside."""
-        return sum(map(self._leases.is_aside, self.tasks))
+        """Jobs that take no slot, because they wait for something outside."""
+        return min(sum(map(self._leases.is_aside, self.tasks)), self._most_aside)
 
     def wake(self) -> None:
         """Looks for jobs now instead of at the next poll."""

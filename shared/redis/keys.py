@@ -23,6 +23,7 @@
 | lr:front:ID            | string | front end               | a third of a lease, renewed while it lives         |
 | lr:workers             | set    | worker                  | for good; members go when their worker is gone     |
 | lr:model:ID            | string | worker                  | an hour after its last worker                      |
+| lr:loads:DIGEST        | hash   | worker                  | a week from the last load of that file             |
 | lr:models              | set    | worker                  | for good; members go with their lr:model:ID        |
 | arq:job:ID             | string | front end               | until the job ends, a day at most                  |
 | arq:in-progress:ID     | string | worker                  | the lease: LEASE_SECONDS, renewed by its holder    |
@@ -149,6 +150,11 @@ def wake(model: str) -> str:
 def model(model_id: str) -> str:
     """A model variant as the last worker that served it described it: JSON, see `registry`."""
     return MODEL_PREFIX + model_id
+
+
+def loads(file: str) -> str:
+    """Who loads a model file, and how often that has ended a process: hash, see `loads`."""
+    return f"lr:loads:{hashlib.sha256(file.encode(errors='surrogateescape')).hexdigest()}"
 
 
 def worker(worker_id: str) -> str:

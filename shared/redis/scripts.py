@@ -58,6 +58,7 @@ CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
 DISCARD: Final = _script("discard")
 START: Final = _script("start")
+LOST_LOADS: Final = _script("lost_loads")
 RATE: Final = _script("rate")
 SET_BACK: Final = _script("_lease", "set_back")
 CHECKPOINT: Final = _script("_lease", "checkpoint")
@@ -72,7 +73,7 @@ ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
     *(RATE, DISCARD, SET_BACK),
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
-    *(OVERDUE, EXPIRE, WITHDRAW),
+    *(OVERDUE, EXPIRE, WITHDRAW, LOST_LOADS),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
+import shared.grammar
 from shared.excess import LARGEST, regex_size
 from shared.grammar import (
     Unsupported,
@@ -24,6 +25,8 @@ from shared.grammar import (
     loosened,
 )
 from shared.grammar_apart import START_SECONDS
+from shared.remembered import Remembered
+from shared.settings import Settings
 from shared.trial import Trials
 
 OBJECT = {"type": "object"}
@@ -149,6 +152,37 @@ def test_a_schema_is_loosened_where_it_cannot_be_kept_and_only_there() -> None:
 )
 def test_at_worst_the_type_is_kept(schema: dict[str, Any], kept: dict[str, Any]) -> None:
     assert loosened(schema) == kept
+
+
+def test_the_schemas_of_many_tools_are_looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may list MCP_MAX_TOOLS tools, several servers may be asked, and each round needs all their schemas."""
+    looked = 0
+    refused = shared.grammar._refused
+
+    def counted(*given: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return refused(*given)
+
+    monkeypatch.setattr(shared.grammar, "_refused", counted)
+    schemas = [{**OBJECT, "properties": {f"only{n}": {"type": "integer"}}} for n in range(2 * Settings().mcp_max_tools)]
+    for _ in range(2):
+        assert all(loosened(schema) is schema for schema in schemas)
+        assert looked == len(schemas)
+
+
+def test_what_is_remembered_has_bounds() -> None:
+    known: Remembered[str] = Remembered(entries=3, size=10)
+    for text in ("a", "b", "c", "d"):
+        known.put(text, text.upper(), 1)
+    assert [known.get(text) for text in "abcd"] == [None, "B", "C", "D"]
+    known.get("b")
+    known.put("e", "E", 8)
+    assert [known.get(text) for text in "bcde"] == ["B", None, "D", "E"]
+    known.put("e", "E", 9)
+    assert [known.get(text) for text in "bde"] == [None, "D", "E"]
+    known.put("too large", "x", 11)
+    assert len(known) == 0
 
 
 @pytest.mark.parametrize("parameters", [{"type": "string"}, {"type": ["object", "null"]}, {"type": 7}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import structlog
@@ -36,6 +36,8 @@ async def run_response(services: Services, response_id: str, job_try: int) -> No
             await _run(services, job, job_try)
     except Stuck:
         if job_try <= MAX_TRIES:
+            with suppress(RedisError):  # which refuses other things of it as well
+                await queue.remember_tries(services.redis, response_id, job_try)
             raise
         log.error("response_discarded", response_id=response_id)
         if not await records.discard(services.redis, response_id, token):  # who follows it is told that it is gone

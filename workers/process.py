@@ -129,7 +129,6 @@ class WorkerProcess:
         )
         self._room = asyncio.Event()  # a worker has room again
         self._leases.on_room = self._look_for_jobs
-        self._suspects.on_room = self._look_for_jobs
         self._workers = {queue.model: queue for entry in models for queue in self._queues(entry.variant.id)}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)

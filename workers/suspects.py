@@ -16,18 +16,20 @@ class Suspects:
     def __init__(self) -> None:
         self._running: tuple[str, str] | None = None  # job id, and the token of its lease
         self._claiming = False
-        self.on_room: Callable[[], None] = _nothing  # called when another one may be taken
+        self._waiting: list[Callable[[], None]] = []
 
     @contextmanager
     def claiming(self) -> Iterator[int]:
         """How many suspects a claim may bring; while it is under way no other one brings any."""
-        free = self._running is None and not self._claiming
-        self._claiming |= free
+        if not self._free:
+            yield 0
+            return
+        self._claiming = True
         try:
-            yield int(free)
+            yield 1
         finally:
-            if free:
-                self._claiming = False
+            self._claiming = False
+            self._tell()
 
     def begin(self, job_id: str, token: str) -> None:
         """A suspect was claimed."""
@@ -37,8 +39,20 @@ class Suspects:
         """This run of a job, suspect or not, has gone on or has ended."""
         if self._running == (job_id, token):
             self._running = None
-            self.on_room()
+            self._tell()
 
+    def wait(self, wake: Callable[[], None]) -> None:
+        """`wake` is called, once, as soon as another suspect may be claimed."""
+        if wake not in self._waiting:
+            self._waiting.append(wake)
+        self._tell()
 
-def _nothing() -> None:
-    """Nobody waits for room."""
+    @property
+    def _free(self) -> bool:
+        return self._running is None and not self._claiming
+
+    def _tell(self) -> None:
+        if self._free:
+            waiting, self._waiting = self._waiting, []
+            for wake in waiting:
+                wake()

@@ -171,6 +171,8 @@ class QueueWorker(Worker):
             claims = await queue.claim(
                 self._redis, self.model, token, self._free, self._leases.milliseconds, suspects=suspects
             )
+            if claims.suspects_left:
+                self._suspects.wait(self.wake)
             for claim in claims:
                 self._leases.add(claim.job_id, token)
                 if claim.suspect:

@@ -126,7 +126,13 @@ class Claim:
     suspect: bool  # SUSPECT_LOSSES workers were lost with it, without progress
 
 
-async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int, *, suspects: int = 1) -> list[Claim]:
+class Claims(list[Claim]):
+    """What a claim has brought."""
+
+    suspects_left = 0  # passed over: there were as many as were wanted
+
+
+async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int, *, suspects: int = 1) -> Claims:
     """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner.
 
     Up to `suspects` of them are suspects: one that ends its worker takes all down that run beside it.
@@ -149,7 +155,11 @@ async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int
             SUSPECT_LOSSES,
         ],
     )
-    return [Claim(found[i].decode(), int(float(found[i + 1])), found[i + 2] == 1) for i in range(0, len(found), 3)]
+    claims = Claims(
+        Claim(found[i].decode(), int(float(found[i + 1])), found[i + 2] == 1) for i in range(1, len(found), 3)
+    )
+    claims.suspects_left = found[0]
+    return claims
 
 
 async def set_back(redis: Redis, job_id: str, token: str) -> bool:
@@ -160,6 +170,11 @@ async def set_back(redis: Redis, job_id: str, token: str) -> bool:
         [token, SET_BACKS],
     )
     return done == 1
+
+
+async def remember_tries(redis: Redis, job_id: str, tries: int) -> None:
+    """Takes a `set_back` back: the response goes on, but cannot be ended."""
+    await redis.set(keys.retry(job_id), tries, xx=True, keepttl=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ async def test_of_jobs_that_lost_two_workers_one_is_taken_at_a_time(redis: Redis
     first = await queue.claim(redis, MODEL, "t", 9, LEASE_MS)
     assert [(claim.job_id, claim.suspect) for claim in first if claim.suspect] == [("a0", True)]
     assert [claim.job_id for claim in first] == ["a0", "a1", "a3", "a4"]
+    assert first.suspects_left == 1
     await put(redis, "a5")
     beside = await queue.claim(redis, MODEL, "t", 9, LEASE_MS, suspects=0)
     assert [(claim.job_id, claim.suspect) for claim in beside] == [("a5", False)]
@@ -337,7 +338,7 @@ def test_whatever_happens_the_order_is_the_rules(
                 run(scripts.ENQUEUE, queue.names(MODEL, job_id, owner), job_id, b"", queue.encode_terms(terms))
                 model.put(job_id, owner, shares[owner])
         elif kind == "claim":
-            assert [job_id.decode() for job_id in take(first)[::3]] == model.claim(first, came)  # type: ignore[arg-type]
+            assert [job_id.decode() for job_id in take(first)[1::3]] == model.claim(first, came)  # type: ignore[arg-type]
         elif kind == "cancel":
             jobs = [job_id for lane in model.lanes.values() for job_id in lane]
             if jobs:  # it leaves the queue, and whoever looks into its lane finds it out
@@ -361,7 +362,7 @@ def test_whatever_happens_the_order_is_the_rules(
                 assert run(scripts.RELEASE, names, "t", job_id, int(kind == "end")) == 1
                 if kind == "give back":
                     model.left.append(job_id)
-    assert [job_id.decode() for job_id in take(10**3)[::3]] == model.claim(10**3, came)
+    assert [job_id.decode() for job_id in take(10**3)[1::3]] == model.claim(10**3, came)
     left = sum(map(len, model.lanes.values()))
     assert blocking.zcard(keys.queue(MODEL)) == len(model.running) + left
     assert blocking.hlen(keys.claimed(MODEL)) == len(model.running)

@@ -158,7 +158,7 @@ async def test_a_job_claimed_while_its_worker_stops_is_handed_over(
     stack.engine.play(Script(asyncio.Event()))
     gate, claimed, claim = asyncio.Event(), asyncio.Event(), queue.claim
 
-    async def slow_claim(*arguments: Any, **options: Any) -> list[queue.Claim]:
+    async def slow_claim(*arguments: Any, **options: Any) -> queue.Claims:
         found = await claim(*arguments, **options)
         if found:
             claimed.set()

@@ -6,14 +6,15 @@
 -- KEYS: queue, claimed, owners, shares, deadlines
 -- ARGV: lease prefix, prefix of this queue's lanes, prefix of held jobs, token, wanted, lease ms, ms until the lists of
 --       what is claimed and held go, prefix of jobs, prefix of records, prefix of tries, suspects wanted, tries of one
--- Returns the ids taken, each followed by its score and whether it is a suspect (1 or 0).
+-- Returns how many suspects were passed over, then the ids taken, each followed by its score and whether it is a suspect
+-- (1 or 0).
 if redis.call('ZCARD', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
-  return {}
+  return {0}
 end
 local wanted = tonumber(ARGV[5])
 local suspects = tonumber(ARGV[11])
-local shares, running, taken = {}, {}, {}
+local shares, running, taken = {}, {}, {0}
 local places = wanted
 
 local function share_of(owner)
@@ -77,6 +78,8 @@ for _, job in ipairs(left) do  -- whatever the share: somebody is in the middle 
     take(id, owner, score, suspect)
     local deadline = id .. '\n' .. KEYS[1]
     if redis.call('ZREM', KEYS[5], deadline .. '\nlost') == 1 then redis.call('ZADD', KEYS[5], 0, deadline) end
+  else
+    taken[1] = taken[1] + 1
   end
 end
 

@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from workers.dialects.stream import Emit
@@ -15,7 +17,8 @@ ALL_TYPES = frozenset({"string", "number", "integer", "boolean", "null", "object
 MAX_VARIANTS = 16
 ANNOTATIONS = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 
-_PLAIN_NAME = re.compile(r"[\w.$@-]+")
+_DEFINITIONS = ("$defs", "definitions")
+_PLAIN_NAME = re.compile(r"[\w.$@-]{1,200}")
 
 
 class ArgumentsBroken(ValueError):
@@ -60,12 +63,19 @@ def string_choices(schema: Any, root: Mapping[str, Any]) -> list[str] | None:
     return list(schema["enum"]) if "enum" in schema else None
 
 
-def types_of(schema: Any, root: Mapping[str, Any], depth: int = 16) -> frozenset[str]:
+def types_of(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
     """The JSON types that values of `schema` may have, or more where that is hard to say."""
+    return _types_of(schema, root, 16, {})
+
+
+def _types_of(schema: Any, root: Mapping[str, Any], depth: int, known: dict[int, frozenset[str]]) -> frozenset[str]:
+    """`known`: what was found for the parts that were looked at; for those in the making, everything."""
     schema = resolve(schema, root)
     if not isinstance(schema, Mapping) or depth == 0:
         return ALL_TYPES
-    types = ALL_TYPES
+    if (found := known.get(id(schema))) is not None:
+        return found
+    known[id(schema)] = types = ALL_TYPES
     if declared := schema.get("type"):
         types &= {declared} if isinstance(declared, str) else set(map(str, declared))
         types |= {"integer"} if "number" in types else set()
@@ -75,7 +85,8 @@ def types_of(schema: Any, root: Mapping[str, Any], depth: int = 16) -> frozenset
         types &= frozenset().union(*map(_types_of_value, schema["enum"]))
     for keyword in ("anyOf", "oneOf"):
         if isinstance(options := schema.get(keyword), list):
-            types &= frozenset().union(*(types_of(option, root, depth - 1) for option in options))
+            types &= frozenset().union(*(_types_of(option, root, depth - 1, known) for option in options))
+    known[id(schema)] = types
     return types
 
 
@@ -101,7 +112,8 @@ def variants(root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     References and `allOf` at the root are merged; `anyOf` and `oneOf` give a variant each, up to a limit, and so do the
     values of `enum` and `const`. A variant that nothing can fulfil is left out.
     """
-    found = _variants({key: value for key, value in root.items() if key not in ("$defs", "definitions")}, root, 8)
+    known: _Known = {}
+    found = _variants({key: value for key, value in root.items() if key not in _DEFINITIONS}, root, 8, known)
     possible = [one for one in found if all(_said_of(one, name) is not False for name in one.get("required") or ())]
     return possible or found
 
@@ -116,10 +128,17 @@ def property_schema(variants: Sequence[Mapping[str, Any]], key: str) -> Any:
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> list[Mapping[str, Any]]:
+_Known = dict[tuple[int, int], tuple[Mapping[str, Any], list[Mapping[str, Any]]]]
+"""A part of a schema and its variants, by its id and the depth: kept, so that no other part gets that id."""
+
+
+def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int, known: _Known) -> list[Mapping[str, Any]]:
+    """`known`: what was found for parts of the schema that stand in several places."""
+    if (found := known.get((id(schema), depth))) is not None:
+        return found[1]
     whole = ("$ref", "allOf", "anyOf", "oneOf", "const", "enum")
     own = {key: value for key, value in schema.items() if key not in whole}
-    parts: list[list[Mapping[str, Any]]] = []
+    parts: list[list[Any]] = []
     if "const" in schema:
         parts.append([_only(schema["const"])])
     if isinstance(schema.get("enum"), list):
@@ -133,8 +152,11 @@ def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) ->
             parts.append(list(schema[keyword]))
     merged: list[Mapping[str, Any]] = [own]
     for options in parts:
-        expanded = [v for option in options if isinstance(option, Mapping) for v in _variants(option, root, depth - 1)]
-        merged = [_merged(one, two) for one in merged for two in expanded][:MAX_VARIANTS] or merged
+        possible = (one for one in options if isinstance(one, Mapping))
+        each = (variant for option in possible for variant in _variants(option, root, depth - 1, known))
+        expanded = list(islice(each, MAX_VARIANTS))
+        merged = list(islice((_merged(one, two) for one in merged for two in expanded), MAX_VARIANTS)) or merged
+    known[id(schema), depth] = schema, merged
     return merged
 
 
@@ -336,9 +358,10 @@ class NamedArguments:
         self._keys: set[str] = set()
         self._begun = False
         self._parts: list[str] = []
+        self._value_schema: Any = True
         self.form = ValueForm.JSON  # of the value that is being read
 
-    @property
+    @cached_property
     def odd_keys(self) -> list[str]:
         """Names of parameters that could be mistaken for the format's own: they are looked for as they are."""
         names = {name for variant in self._variants for name in variant.get("properties") or ()}
@@ -351,7 +374,7 @@ class NamedArguments:
         self._keys.add(key)
         schema = self._schema(key)
         self.form = form or value_form(schema, self._root)
-        self._types = types_of(schema, self._root)
+        self._value_schema = schema
         self._parts = []
         if self._tool.custom:
             return
@@ -384,7 +407,7 @@ class NamedArguments:
             text = "".join(self._parts)
             self._emit(text if text == "null" else dump(text))
         elif not self._sure:
-            self._emit(_as_json("".join(self._parts), self._types))
+            self._emit(_as_json("".join(self._parts), types_of(self._value_schema, self._root)))
 
     def value(self, key: str, value: Any) -> None:
         """A value that the format gave as a whole."""

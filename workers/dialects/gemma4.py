@@ -7,7 +7,7 @@ family's own form cannot be held to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,7 @@ class Gemma4Calls:
 
     def _variant_rule(self, g: GrammarBuilder, tool: OfferedTool, variant: Mapping[str, Any]) -> str:
         root = tool.parameters
+        values = _Values(g, root)
         parameters = []
         free = ""
         for key, schema, required in parameters_of(variant):
@@ -107,8 +108,7 @@ class Gemma4Calls:
                 custom = g.sequence(g.text(f"{key}:{QUOTE}"), g.custom_input(tool), g.text(QUOTE))
                 parameters.append((custom, required))
             else:
-                value = _value_rule(g, schema, root, MAX_DEPTH // 8)
-                parameters.append((g.rule("parameter", g.sequence(g.text(f"{key}:"), value)), required))
+                parameters.append((g.rule("parameter", g.sequence(g.text(f"{key}:"), values.rule(schema))), required))
         return g.sequence(g.text(f"call:{tool.name}{{"), free or g.listed(parameters, ","), g.text("}"))
 
 
@@ -184,29 +184,53 @@ def _written(value: Any) -> str:
     return dump(value)
 
 
-def _value_rule(g: GrammarBuilder, schema: Any, root: Mapping[str, Any], depth: int) -> str:
-    """The family's own form where it can be held to the schema, else JSON."""
-    schema = resolve(schema, root)
-    if value_form(schema, root) is ValueForm.TEXT:
-        if choices := string_choices(schema, root):
-            return g.sequence(g.text(QUOTE), g.either(map(g.text, choices)), g.text(QUOTE))
-        return g.sequence(g.text(QUOTE), g.until(QUOTE))
-    if not isinstance(schema, Mapping):
+class _Values:
+    """The rules for the values of one tool's parameters, one for each schema, however often it is referred to."""
+
+    def __init__(self, g: GrammarBuilder, root: Mapping[str, Any]) -> None:
+        self._g = g
+        self._root = root
+        self._known: dict[int, tuple[Any, str]] = {}  # by the schema's id; with the schema, so that the id stays its own
+
+    def rule(self, schema: Any, depth: int = MAX_DEPTH // 8) -> str:
+        """The family's own form where it can be held to the schema, else JSON. `depth`: of new rules inside rules."""
+        g, root = self._g, self._root
+        schema = resolve(schema, root)
+        if value_form(schema, root) is ValueForm.TEXT:
+            if choices := string_choices(schema, root):
+                return g.sequence(g.text(QUOTE), g.either(map(g.text, choices)), g.text(QUOTE))
+            return g.sequence(g.text(QUOTE), g.until(QUOTE))
+        if not isinstance(schema, Mapping):
+            return g.json(schema, root)
+        if id(schema) in self._known:
+            return self._known[id(schema)][1]
+        keywords, kind = set(schema) - ANNOTATIONS, schema.get("type")
+        if depth and keywords == {"items"} and kind == "array":
+            return self._own("items", schema, lambda: self._items(schema, depth - 1))
+        if depth and keywords <= {"properties", "required", "additionalProperties"} and kind == "object":
+            if _simple_names(schema):
+                return self._own("members", schema, lambda: self._members(schema, depth - 1))
         return g.json(schema, root)
-    keywords = set(schema) - ANNOTATIONS
-    if depth and keywords == {"items"} and schema.get("type") == "array":
-        item = g.rule("item", _value_rule(g, schema["items"], root, depth - 1))
-        items = g.optional(g.sequence(item, g.any_number(g.sequence(g.text(","), item))))
-        return g.sequence(g.text("["), items, g.text("]"))
-    plain = {"properties", "required", "additionalProperties"}
-    if depth and keywords <= plain and schema.get("type") == "object" and _simple_names(schema):
-        listed = [
-            (g.rule("member", g.sequence(g.text(f"{key}:"), _value_rule(g, inner, root, depth - 1))),
-             key in schema.get("required", ()))
+
+    def _own(self, name: str, schema: Mapping[str, Any], expression: Callable[[], str]) -> str:
+        def known_as(rule: str) -> str:
+            self._known[id(schema)] = schema, rule
+            return expression()
+
+        return self._g.recursive(name, known_as)
+
+    def _items(self, schema: Mapping[str, Any], depth: int) -> str:
+        g = self._g
+        item = g.rule("item", self.rule(schema["items"], depth))
+        return g.sequence(g.text("["), g.optional(g.sequence(item, g.any_number(g.sequence(g.text(","), item)))), g.text("]"))
+
+    def _members(self, schema: Mapping[str, Any], depth: int) -> str:
+        g = self._g
+        members = [
+            (g.rule("member", g.sequence(g.text(f"{key}:"), self.rule(inner, depth))), key in schema.get("required", ()))
             for key, inner in schema["properties"].items()
-        ]  # fmt: skip
-        return g.sequence(g.text("{"), g.listed(listed, ","), g.text("}"))
-    return g.json(schema, root)
+        ]
+        return g.sequence(g.text("{"), g.listed(members, ","), g.text("}"))
 
 
 def _simple_names(schema: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.grammar import Unsupported, guided
@@ -107,6 +107,13 @@ class GrammarBuilder:
     def rule(self, name: str, expression: str) -> str:
         """A rule for an expression that is used more than once. `name` is only for people."""
         return self._named(name, expression, "")
+
+    def recursive(self, name: str, expression: Callable[[str], str]) -> str:
+        """A rule whose expression may name the rule itself: it is made from the rule's name."""
+        rule = f"{name}_{len(self._known)}"
+        self._known[f"recursive {rule}"] = rule
+        self._rules.append(f"{rule}: {expression(rule) or _EMPTY}")
+        return rule
 
     def terminal(self, regex: str) -> str:
         """A token of the grammar, written as Lark writes terminals."""

@@ -10,13 +10,17 @@ import pytest
 
 from shared.schema.tools import FunctionTool
 from tests.workers.dialects.samples import SAMPLES
+from tests.workers.dialects.walks import MARKERS, vocabulary
 from workers.dialects.arguments import types_of, variants
+from workers.dialects.base import Opening
 from workers.dialects.calls import Call
 from workers.dialects.marked import MarkedDialect
 from workers.dialects.toolbox import Toolbox
+from workers.grammar.grammars import Grammars, demand
 
 T = TypeVar("T")
 LAYERS = 14
+GRAMMARS = Grammars(vocabulary(MARKERS))
 FAMILIES = {sample.dialect.name: sample.dialect for sample in SAMPLES if isinstance(sample.dialect, MarkedDialect)}
 
 
@@ -88,3 +92,36 @@ def test_no_more_variants_are_made_than_are_kept() -> None:
     many = [{"properties": {f"p{n}": {}}} for n in range(2000)]
     root = {"type": "object", "allOf": [{"anyOf": many}, {"anyOf": many}]}
     assert len(within(60_000, lambda: variants(root))) == 16
+
+
+def members_of(width: int, layers: int) -> dict[str, Any]:
+    """Objects that each hold the next one several times; the last one holds itself."""
+    following = [*range(1, layers), layers - 1]
+    return {
+        f"d{n}": {
+            "type": "object",
+            "properties": {f"p{i}": {"$ref": f"#/$defs/d{following[n]}"} for i in range(width)},
+            "additionalProperties": False,
+        }
+        for n in range(layers)
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layers", [1, 12])
+def test_a_grammar_is_written_in_proportion_to_the_schema(family: str, layers: int) -> None:
+    definitions = members_of(6, layers)
+    parameters = {
+        "type": "object",
+        "properties": {
+            "node": {"$ref": "#/$defs/d0"},
+            "nodes": {"type": "array", "items": {"$ref": "#/$defs/d0"}},
+        },
+        "required": ["node"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+    asked = demand(Toolbox([FunctionTool(name="f", parameters=parameters)]), "required")
+    grammar = within(100_000, lambda: GRAMMARS.grammar(FAMILIES[family], asked, Opening.ANSWER))
+    assert len(grammar) < 100_000
+    GRAMMARS.matcher(grammar)

@@ -90,19 +90,45 @@ class GrammarBuilder:
             return one
         return f"{one} ({another}){{0,{self._most_calls - 1}}}"
 
-    def listed(self, members: Sequence[tuple[str, bool]], separator: str) -> str:
-        """Members in order with separators between them; (expression, whether it must be there)."""
-        between = self.text(separator)
-        after, alone = "", ""  # what follows a member; what there is without one before
-        for expression, required in reversed(members):
-            here = self.sequence(expression, after)
-            alone = here if required or (not alone and not after) else self.either((here, alone or _EMPTY))
-            if not required and alone == here:
-                alone = self.either((here, _EMPTY))
-            with_separator = self.sequence(between, expression, after)
-            after = with_separator if required else self.either((with_separator, after or _EMPTY))
-            after, alone = self.rule("after", after), self.rule("alone", alone)
-        return alone
+    def listed(
+        self, members: Sequence[tuple[str, bool]], separator: str = "", *, least: int = 0, most: int | None = None
+    ) -> str:
+        """Members in order with separators between them; (expression, whether it must be there).
+
+        `least` and `most`: how many there are. Where these are neither 0 nor 1, those members that come first are the
+        ones that are there: less than would be possible, but never more. Raises GrammarError where nothing is possible.
+        """
+        least = max(least, sum(required for _, required in members))
+        if least > (len(members) if most is None else min(most, len(members))):
+            raise GrammarError("A call needs more arguments than its parameters allow.")
+        if most == 1 and len(members) > 1:
+            alone = [expression for expression, required in members if required] or [one for one, _ in members]
+            return self.either(alone if least else (*alone, ""))
+        needed = sum(required for _, required in members)
+        missing, spare = least - needed, len(members) if most is None else most - needed
+        kept: list[tuple[str, bool]] = []
+        for expression, required in members:
+            missing, spare = missing - (not required), spare - (not required)
+            if required or spare >= 0:
+                kept.append((expression, required or (least > 1 and missing >= 0)))
+        if not kept:
+            return ""
+        listed, may_lack = self._listed(kept, self.text(separator))
+        return self.optional(listed) if may_lack and not least else listed
+
+    def _listed(self, members: Sequence[tuple[str, bool]], between: str) -> tuple[str, bool]:
+        """One member at least, and whether there may be none: in halves, so that no rule is deep inside others, where
+        llguidance would run out of its stack."""
+        if all(required for _, required in members):
+            return (f" {between} " if between else " ").join(expression for expression, _ in members), False
+        if len(members) == 1:
+            return members[0][0], True
+        (first, no_first), (second, no_second) = (
+            self._listed(half, between) for half in (members[: len(members) // 2], members[len(members) // 2 :])
+        )
+        both = self.sequence(between, second)
+        listed = self.sequence(first, self.optional(both) if no_second else both)
+        return self.rule("listed", self.either((listed, second)) if no_first else listed), no_first and no_second
 
     def rule(self, name: str, expression: str) -> str:
         """A rule for an expression that is used more than once. `name` is only for people."""

@@ -14,10 +14,12 @@ from typing import Any
 from shared.grammar import Unsupported, guided
 from workers.dialects.base import Opening
 from workers.dialects.toolbox import INPUT, OfferedTool, Toolbox
+from workers.grammar.parts import Parts
 from workers.grammar.quoted import quoted_lark
 from workers.grammar.vocabulary import Vocabulary
 
 ANY = "/(?s:.*)/"
+MAX_JSON_SIZE = 8 * 1024 * 1024  # bytes of all schemas in one grammar: what they refer to stands in each of them
 MAX_CALLS = 32  # of one answer, where the request names no number
 
 
@@ -50,6 +52,10 @@ class GrammarBuilder:
         self._vocabulary = vocabulary
         self._rules: list[str] = []
         self._known: dict[str, str] = {}
+        self._parts: dict[
+            int, tuple[Mapping[str, Any], Parts]
+        ] = {}  # by the schema's id; with it, so that it stays its own
+        self._json_size = 0
         self._grammars: list[dict[str, str]] = []
         self._may_force = True  # in a Lark grammar what is forced may have no end: /a+/ "ab", as lexers are greedy
 
@@ -173,9 +179,15 @@ class GrammarBuilder:
         return "" if free_text else self.optional(self.terminal(r"/\n{1,3}/"))
 
     def json(self, schema: Any, root: Mapping[str, Any]) -> str:
-        """A JSON value by `schema`, whose references lead into `root`."""
-        schema = _standalone(schema, root)
-        return self._named("json", f"%json {json.dumps(guided(schema))}", "")
+        """A JSON value by `schema`, whose references lead into `root`. Raises GrammarError where all of them together
+        are too long to be followed."""
+        written = json.dumps(guided(self._standalone(schema, root)))
+        if (key := f"json {written}") not in self._known:
+            self._json_size += len(written)
+            if self._json_size > MAX_JSON_SIZE:
+                raise GrammarError("The schemas of what may be called are too large with all that they refer to.")
+            self._known[key] = self._named("json", f"%json {written}", "")
+        return self._known[key]
 
     def arguments(self, tool: OfferedTool) -> str:
         """A call's arguments as a JSON object."""
@@ -203,6 +215,20 @@ class GrammarBuilder:
         self._grammars.append({"name": name, "lark_grammar": definition})
         self._may_force = False
         return self.sequence('"\\""', f"@{name}", '"\\""') if quoted else f"@{name}"
+
+    def _standalone(self, schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A part of a schema with what its references lead to."""
+        if schema is root:
+            return dict(root)
+        if isinstance(schema, bool):
+            return {} if schema else {"not": {}}
+        if not isinstance(schema, Mapping):
+            return {}
+        if '"$ref"' not in json.dumps(schema):
+            return schema
+        if id(root) not in self._parts:
+            self._parts[id(root)] = root, Parts(root)
+        return self._parts[id(root)][1].alone(schema)
 
     def _free(self, without: Sequence[str], not_first: Sequence[str] = (), pattern: str | None = None) -> str:
         """A terminal for any text, also none, that does not hold (or begin with) certain markers."""
@@ -239,31 +265,3 @@ def _literal(text: str) -> str:
 def _slashed(regex: str) -> str:
     """A regular expression between slashes: bare slashes and line breaks are escaped."""
     return re.sub(r"\\.|/|\n", lambda m: {"/": r"\/", "\n": r"\n"}.get(m.group(), m.group()), regex, flags=re.DOTALL)
-
-
-def _standalone(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A part of a schema with what its references lead to."""
-    if schema is root:
-        return dict(root)
-    if isinstance(schema, bool):
-        return {} if schema else {"not": {}}
-    if not isinstance(schema, Mapping):
-        return {}
-    if '"$ref"' not in json.dumps(schema):
-        return schema
-    moved: dict[str, Any] = _moved(schema)
-    return {"$defs": {"root": _moved(root)}, **moved}
-
-
-def _moved(schema: Any) -> Any:
-    """References to the root, which is now a definition."""
-    if isinstance(schema, Mapping):
-        return {
-            key: f"#/$defs/root{value[1:]}"
-            if key == "$ref" and isinstance(value, str) and value[:1] == "#"
-            else _moved(value)
-            for key, value in schema.items()
-        }
-    if isinstance(schema, list):
-        return [_moved(value) for value in schema]
-    return schema

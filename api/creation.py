@@ -16,7 +16,7 @@ from api.admission import Admission, overload
 from api.approvals import check_approvals
 from api.calls import check_calls, open_calls
 from api.conversations import check_distinct, read_opening, refusals
-from api.errors import ApiError, unavailable
+from api.errors import ApiError, server_error, unavailable
 from api.finishing import to_its_end
 from api.fleet import Fleet
 from api.items import ItemReader, require_sealer
@@ -30,6 +30,7 @@ from shared.emitter import Emitter
 from shared.mcp_server import Server, seal
 from shared.redis import counting, records
 from shared.redis.conversations import Opening
+from shared.redis.queue import Refused
 from shared.redis.records import AncestorGone, Generation, Idempotency, Record, Repeated
 from shared.schema.ids import new_id
 from shared.schema.items import Item, ItemReference, text_bytes
@@ -43,6 +44,7 @@ from shared.settings import Settings
 TEMPLATE_BYTES = 2048  # what a chat template may add to a prompt, beyond what it adds for each item
 ITEM_BYTES = 64
 COUNT_SECONDS = 60.0  # how long a worker may take to measure a long prompt
+BEGIN_SECONDS = 3.0  # after which a response is created without that, where no worker has begun
 UNSTORED_TTL_EXTRA_SECONDS = 3600
 
 
@@ -202,8 +204,8 @@ class Creation:
 
     async def _offer(self, request: CreateResponse) -> Offer:
         tools, servers, choice, form = await self._checked(request)
-        for where, server in servers.items():
-            await self._remote.check(server, where)
+        if servers:
+            await self._remote.check(servers)
         return Offer(tools, choice, form, list(servers.values()))
 
     async def _checked(
@@ -245,7 +247,11 @@ class Creation:
         items = await self._items(given, owner, card)
         ancestors = await self._ancestors(request, owner)
         offer = await self._offer(request)
-        return (await self._measure(request, items, ancestors, card, owner, offer)).tokens
+        try:
+            with overload(card.id):
+                return (await self._measure(request, items, ancestors, card, owner, offer)).tokens
+        except counting.NotMeasured:
+            raise _not_measured() from None
 
     async def _check_size(
         self,
@@ -257,14 +263,22 @@ class Creation:
         owner: str,
         offer: Offer,
     ) -> None:
-        """A token is at least a byte, so what is short in bytes fits; what is long is measured by a worker."""
+        """A token is at least a byte, so what is short in bytes fits; what is long is measured by a worker. Where none
+        has time for that the response waits as every other one, and its stream then says what does not fit."""
         bound = size + len((request.instructions or "").encode()) + TEMPLATE_BYTES
         bound += ITEM_BYTES * (len(items) + chain.most_items) + offer.bound
         if bound < card.context_length:
             return
         if not self._fleet.capacity(card.id).slots:
             return  # it is to wait for a worker, which then says in its stream what does not fit
-        answer = await self._measure(request, items, chain, card, owner, offer)
+        try:
+            answer = await self._measure(request, items, chain, card, owner, offer, begin=BEGIN_SECONDS)
+        except Refused:
+            return
+        except counting.NotMeasured as unmeasured:
+            if unmeasured.lost:  # the input may be what ended them
+                raise _not_measured() from None
+            return
         if answer.tokens >= answer.context_length:
             message = (
                 f"This model's context holds {answer.context_length} tokens, but the input has {answer.tokens}. "
@@ -280,7 +294,9 @@ class Creation:
         card: ModelCard,
         owner: str,
         offer: Offer,
+        begin: float | None = None,
     ) -> counting.Answer:
+        """Raises ApiError; Refused and NotMeasured where no worker had time for it."""
         question = counting.Question(
             opening=chain.opening,
             ancestors=chain.ids,
@@ -293,11 +309,10 @@ class Creation:
             truncate=request.truncation == "auto",
             max_output_tokens=request.max_output_tokens,
         )
-        terms = self._admission.terms(card.id, owner, share=self._share_of(owner), first=True)
-        with overload(card.id):
-            answer = await counting.ask(self._redis, card.id, question, COUNT_SECONDS, terms)
-        if answer is None:
-            raise unavailable("No worker measured the input in time.")
+        terms = self._admission.count_terms(owner, COUNT_SECONDS)
+        answer = await counting.ask(self._redis, card.id, question, terms, COUNT_SECONDS, begin)
+        if answer.lost:
+            raise server_error(f"{answer.lost} workers were lost while they measured this input.")
         if answer.error:
             raise ApiError(400, f"The model refuses this input: {answer.error}", param="input", code="invalid_prompt")
         return answer
@@ -366,6 +381,10 @@ def _verbosity(request: CreateResponse) -> Literal["low", "medium", "high"] | Un
 
 def _summary(request: CreateResponse) -> Literal["auto", "concise", "detailed"] | None:
     return (request.reasoning.summary or request.reasoning.generate_summary) if request.reasoning else None
+
+
+def _not_measured() -> ApiError:
+    return unavailable("No worker measured the input in time.")
 
 
 def _parent_not_found(response_id: str) -> ApiError:

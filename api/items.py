@@ -198,6 +198,7 @@ class ItemReader:
             call_id=item.call_id,
             name=item.name,
             input=item.input,
+            status="incomplete" if item.status == "incomplete" else msgspec.UNSET,
             namespace=item.namespace or msgspec.UNSET,
         )
 

@@ -6,6 +6,7 @@ Form: `Tool.Mcp` of the `openai` SDK 3.54.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from shared.settings import Settings, SettingsError
 
 MAX_HEADERS = 64
 MAX_SERVERS = 32  # of one request: all are asked for their tools at once
+NAMES_AT_ONCE = 4  # of one request, so that it cannot take all threads that look up names
 REDACTED = "<redacted>"
 
 
@@ -80,13 +82,30 @@ class RemoteServers:
         )
         return tool, server
 
-    async def check(self, server: Server, where: str) -> None:
-        """Raises ApiError where the server is at an address that is not allowed. One whose name cannot be found now is
-        left to the worker: it is an error of the server, not of the request."""
+    async def check(self, servers: Mapping[str, Server]) -> None:
+        """Raises ApiError where a server is at an address that is not allowed; the keys say where it stands. One whose
+        name cannot be found now, or not in time, is left to the worker: it is the server's error, not the request's."""
+        turns = asyncio.Semaphore(NAMES_AT_ONCE)
+
+        async def check(server: Server, where: str) -> None:
+            async with turns:
+                await self._check(server, where)
+
+        checks = [asyncio.create_task(check(server, where)) for where, server in servers.items()]
         try:
             async with asyncio.timeout(self._seconds):
-                await self._hosts.check(server.url)
-        except (HostNotFound, TimeoutError):
+                await asyncio.gather(*checks)
+        except TimeoutError:
+            return
+        finally:
+            for task in checks:
+                task.cancel()
+            await asyncio.gather(*checks, return_exceptions=True)
+
+    async def _check(self, server: Server, where: str) -> None:
+        try:
+            await self._hosts.check(server.url)
+        except HostNotFound:
             return
         except AddressRefused as error:
             place = f"{where}.server_url"

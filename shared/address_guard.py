@@ -8,16 +8,16 @@ A redirect is a new URL and is checked like the first.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from shared.names import NamesBusy, resolve
+
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, as text; the port is only a hint. Raises OSError."""
+"""The addresses of a host, as text; the port is only a hint. Raises OSError, NamesBusy."""
 
 PORTS = {"http": 80, "https": 443}
 MAX_URL = 8192
@@ -36,6 +36,7 @@ _NOT_PUBLIC_4 = [
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
         "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # of no registry: Azure's machines reach their host there, certificates and goal state too
     )
 ]  # fmt: skip
 _PUBLIC_6 = IPv6Network("2000::/3")
@@ -49,6 +50,10 @@ class AddressRefused(ValueError):
 
 class HostNotFound(AddressRefused):
     """Its host has no address now."""
+
+
+class NotLookedUp(HostNotFound):
+    """Too many other names are waited for: nobody knows whether its host has an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,6 @@ class Destination:
     def has_name(self) -> bool:
         """Whether the host is a name and no address."""
         return ":" not in self.host and not self.host.replace(".", "").isdigit()
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """What the system's resolver says."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
 
 
 class AddressGuard:
@@ -98,7 +97,7 @@ class AddressGuard:
 
 async def destination_of(url: str, resolve: Resolve) -> Destination:
     """Where `url` leads, whether or not that may be reached; a name is resolved once. Raises AddressRefused for a URL
-    that two readers could understand differently, and for a name that is not found."""
+    that two readers could understand differently, and HostNotFound for a name that is not found."""
     scheme, host, port, rest = _read(url)
     literal = _literal(host)
     if literal is not None:
@@ -106,6 +105,9 @@ async def destination_of(url: str, resolve: Resolve) -> Destination:
     else:
         try:
             addresses = [ip_address(text) for text in await resolve(host, port)]
+        except NamesBusy:
+            message = f"too many names are looked up here at the moment; '{host}' was not, try again later"
+            raise NotLookedUp(message) from None
         except (OSError, UnicodeError, ValueError):
             raise HostNotFound(f"the host '{host}' cannot be found") from None
     if not addresses:

@@ -242,6 +242,7 @@ class Emitter(RemoteItems):
             case CustomToolCall() as item:
                 self._emit(events.CustomInputDone, item_id=item.id, output_index=self._index, input=text)
                 item.input = text
+                item.status = UNSET if status == "completed" else status
             case McpCall() as item:
                 self._emit(events.McpArgumentsDone, item_id=item.id, output_index=self._index, arguments=text)
                 item.arguments = text

@@ -1,17 +1,20 @@
-"""What is short to write and huge to follow: repeated repetitions in regexes, multiples of large numbers."""
+"""What is short to write and huge to follow: repeated repetitions in regexes, multiples of large numbers, and numbers
+that are too large themselves."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from math import lcm
-from typing import Any
+from math import inf, lcm, nextafter
+from typing import Any, TypeGuard
 
 MAX_REGEX_SIZE = 100_000  # characters of a regular expression with its repetitions written out
 MAX_MULTIPLE = 20_000  # without its factors of ten: an automaton counts up to it; 10^6 would take seconds and 500 MB
 _MULTIPLES = f"numbers up to {MAX_MULTIPLE} (times a power of ten) can be followed"
 _HUGE = 10**9
+LARGEST = 2**63 - 1024  # the largest double that 64 bits hold
+LOWER, UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 
 _REGEX = re.compile(
     r"""(?P<atom>\[\^?\]?(?:[^\]\\]|\\.)*\]|\\[pPxu]\{[^}]*\}|\\.|\\)
@@ -63,6 +66,8 @@ def excess(schema: Mapping[str, Any]) -> str | None:
                 return f"{keyword}: {problem}"
         if _step(part.get("multipleOf")) > MAX_MULTIPLE:
             return f"multipleOf: {_MULTIPLES}"
+        if (problem := _number_excess(part)) is not None:
+            return problem
     if multiples_may_meet(schema, ("allOf",)):
         return f"multipleOf: {_MULTIPLES}, where there is an allOf all of them together"
     return None
@@ -77,6 +82,51 @@ def multiples_may_meet(schema: Mapping[str, Any], keywords: Sequence[str] = _MER
     return merging and merged > MAX_MULTIPLE
 
 
+def kept_bounds(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The bounds of a schema as doubles hold them, none wider than it was: llguidance (1.9) reads them as such, takes
+    those beyond 64 bits for others, and ends the process over some of them."""
+    kept: dict[str, Any] = {}
+    for keyword, upward in (*((word, True) for word in LOWER), *((word, False) for word in UPPER)):
+        bound = schema.get(keyword)
+        if not _is_number(bound):
+            continue
+        if abs(bound) > LARGEST:
+            kept[keyword] = LARGEST if bound > 0 else -LARGEST
+        elif isinstance(bound, int) and (near := int(float(bound))) != bound:
+            inside = near > bound if upward else near < bound
+            kept[keyword] = near if inside else int(nextafter(near, inf if upward else -inf))
+    return kept
+
+
+def _number_excess(part: Mapping[str, Any]) -> str | None:
+    """What of a schema's numbers nothing can be held to."""
+    for keywords, sign in ((UPPER, -1), (LOWER, 1)):
+        for keyword in keywords:
+            bound = part.get(keyword)
+            if _is_number(bound) and bound * sign > LARGEST:
+                return f"{keyword}: numbers from -{LARGEST} to {LARGEST} are possible"
+    for keyword in ("const", "enum"):
+        waiting = [part[keyword]] if keyword in part else []
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, Mapping):
+                waiting += value.values()
+            elif isinstance(value, list):
+                waiting += value
+            elif _is_number(value) and (abs(value) > LARGEST or not _is_written_out(value)):
+                return f"{keyword}: {str(value)[:40]} has more digits than a number can be kept with; a string can"
+    return None
+
+
+def _is_written_out(number: float) -> bool:
+    """Whether llguidance writes a number as it is: it writes the digits that tell doubles apart, and zeros."""
+    return not isinstance(number, int) or int(Decimal(repr(float(number)))) == number
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def regex_excess(regex: str) -> str | None:
     """Why a regular expression is too large; None where it is not."""
     if (size := regex_size(regex)) <= MAX_REGEX_SIZE:
@@ -87,7 +137,7 @@ def regex_excess(regex: str) -> str | None:
 
 def _step(multiple: Any) -> int:
     """The digits of a number that others are multiples of, without tens."""
-    if not isinstance(multiple, int | float) or isinstance(multiple, bool):
+    if not _is_number(multiple):
         return 1
     try:
         digits = int("".join(map(str, Decimal(str(multiple)).as_tuple().digits)) or 0)

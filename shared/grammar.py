@@ -10,14 +10,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from llguidance import LLMatcher
 
 from shared.endless import is_endless
-from shared.excess import DATA, GROUPS, excess, regex_excess
+from shared.excess import DATA, GROUPS, excess, kept_bounds, regex_excess
 from shared.grammar_apart import is_risky, tried_apart
+from shared.remembered import Remembered
 from shared.trial import LIMITS, Trials
 
 MAX_SCHEMA_BYTES = 256 * 1024
@@ -86,14 +86,21 @@ def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         check_size(schema)
     except Unsupported:
         return {"type": _type_of(schema)}
-    kept = _loosened(json.dumps(schema))
+    text = json.dumps(schema)
+    if (found := _LOOSENED.get(text)) is None:
+        kept = _loosened(json.loads(text))
+        found = (kept,)
+        _LOOSENED.put(text, found, 0 if kept is None else len(json.dumps(kept)))
+    [kept] = found
     return schema if kept is None else kept
 
 
-@lru_cache(maxsize=128)
-def _loosened(text: str) -> Mapping[str, Any] | None:
+# one response may have hundreds of tools, asked for in each of its rounds; a schema that is kept whole takes no room
+_LOOSENED: Remembered[tuple[Mapping[str, Any] | None]] = Remembered(entries=16_384, size=8 * 1024 * 1024)
+
+
+def _loosened(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """None where all of a schema can be kept."""
-    schema: Mapping[str, Any] = json.loads(text)
     current, trials = schema, Trials(apart_seconds=math.inf)  # the search has an end of its own
     search = _Search(trials)
     while (found := _refused(current, trials, search)) is not None:
@@ -156,7 +163,7 @@ def lark_tokens(definition: str) -> Iterator[LarkToken]:
 
 def guided(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema as llguidance is given it: in this server's way to write JSON."""
-    return {**_without_zero(schema), "x-guidance": JSON_STYLE}
+    return {**_bounded(schema), "x-guidance": JSON_STYLE}
 
 
 def json_grammar(schema: Mapping[str, Any]) -> str:
@@ -168,21 +175,22 @@ _TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean",
 NEAR_ZERO = 1e-15
 
 
-def _without_zero(schema: Any) -> Any:
-    """llguidance (1.9) lets 0 through where one bound excludes it and the other is within 1 of it: there the bound
-    becomes the number next to 0, by and large."""
+def _bounded(schema: Any) -> Any:
+    """A schema with bounds that llguidance (1.9) keeps: it lets 0 through where one bound excludes it and the other is
+    within 1 of it. There the bound becomes the number next to 0, by and large."""
     if isinstance(schema, list):
-        return [_without_zero(one) for one in schema]
+        return [_bounded(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
     result = {
-        key: {name: _without_zero(one) for name, one in value.items()}
+        key: {name: _bounded(one) for name, one in value.items()}
         if key in GROUPS and isinstance(value, Mapping)
         else value
         if key in DATA
-        else _without_zero(value)
+        else _bounded(value)
         for key, value in schema.items()
     }
+    result |= kept_bounds(schema)
     for this, that, sign in (("Minimum", "Maximum", 1), ("Maximum", "Minimum", -1)):
         others = [_number(schema.get(that.lower())), _number(schema.get(f"exclusive{that}"))]
         if _number(schema.get(f"exclusive{this}")) == 0 and any(o is not None and abs(o) < 1 for o in others):
@@ -306,7 +314,7 @@ class _Search:
         keyword = re.search(r'Unimplemented keys: \["([^"]+)"', problem)
         if keyword and keyword.group(1) in current:
             return (*place, keyword.group(1))
-        for word in ("pattern", "format", "oneOf", "multipleOf", "patternProperties", "type"):
+        for word in ("pattern", "format", "oneOf", "multipleOf", "patternProperties", *_NUMBERS, "type"):
             if word in current and word.lower() in problem.lower().replace("regex parse", "pattern"):
                 return (*place, word)
         return place
@@ -335,6 +343,7 @@ def _without(schema: Mapping[str, Any], place: Place) -> dict[str, Any]:
     return {**schema, keyword: {**given, step: changed}}
 
 
+_NUMBERS = ("exclusiveMinimum", "exclusiveMaximum", "minimum", "maximum", "const", "enum")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _COSTLY = ("pattern", "enum", "const", "minLength", "minItems", "anyOf", "oneOf", "properties")
 

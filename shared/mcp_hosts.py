@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 from shared.address_guard import (
     Address,
@@ -14,8 +14,8 @@ from shared.address_guard import (
     destination_of,
     is_public,
     reached_address,
-    resolve,
 )
+from shared.names import resolve
 from shared.settings import SettingsError
 
 PUBLIC = "public"
@@ -24,11 +24,17 @@ _NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9
 _PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 
 # Where clouds tell machines their secrets, and what is no single machine: no MCP server is there, whatever is listed.
+# Alibaba's, Oracle's and Azure's metadata are at IPv4 addresses of their own, the others' at 169.254.0.0/16; in IPv6
+# there are those of AWS, Google, Scaleway and Akamai.
 _NEVER = [
     ip_network(text)
     for text in ("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "100.100.100.200/32", "192.0.0.192/32",
-                 "::/128", "fe80::/10", "ff00::/8", "fd00:ec2::/32", "fd20:ce::254/128")
+                 "168.63.129.16/32", "::/128", "fe80::/10", "ff00::/8", "fd00:ec2::/32", "fd20:ce::254/128",
+                 "fd00:42::42/128", "fd00:a9fe:a9fe::/48")
 ]  # fmt: skip
+# IPv6 whose last 32 bits a router or a host may take for an IPv4 address: RFC 8215 (NAT64 of one's own), RFC 2765
+# (translated), beside those that `reached_address` knows.
+_TRANSLATED = [IPv6Network(text) for text in ("64:ff9b:1::/48", "::ffff:0:0:0/96")]
 
 
 class McpHosts:
@@ -87,8 +93,18 @@ class McpHosts:
 
     def _allows(self, address: Address, port: int, named: bool) -> bool:
         reached = reached_address(address)
-        if reached is None or any(reached in network for network in _NEVER):
+        if reached is None or any(one in network for one in (reached, *_within(reached)) for network in _NEVER):
             return False
         if named or any(reached in network and at in (port, None) for network, at in self._networks):
             return True
         return self._public and is_public(reached)
+
+
+def _within(address: Address) -> list[IPv4Address]:
+    """The IPv4 addresses that an IPv6 address may stand for."""
+    if isinstance(address, IPv4Address):
+        return []
+    found = [address.sixtofour, *(address.teredo or ())]
+    if any(address in network for network in _TRANSLATED):
+        found.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return [one for one in found if one is not None]

@@ -70,7 +70,7 @@ def _tell(emitter: Emitter, item: OutputItem) -> None:
         case CustomToolCall():
             emitter.open_custom_call(item.name, item.call_id, item.id, item.namespace)
             emitter.custom_input(item.input)
-            emitter.close()
+            emitter.close(item.status or "completed")
         case McpListTools():
             emitter.open_mcp_list(item.server_label, item.id)
             emitter.mcp_listed(item.id, item.tools, item.error)

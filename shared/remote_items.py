@@ -45,7 +45,8 @@ class RemoteItems(EventWriter):
         item = self.response.output[position]
         assert isinstance(item, McpListTools)
         item.tools, item.error = tools, error
-        self._emit(events.McpListFailed if error else events.McpListCompleted, item_id=item_id, output_index=position)
+        kind = events.McpListCompleted if error is None else events.McpListFailed
+        self._emit(kind, item_id=item_id, output_index=position)
         self._emit(events.OutputItemDone, output_index=position, item=item)
 
     def open_mcp_call(
@@ -76,8 +77,9 @@ class RemoteItems(EventWriter):
         position = self._waiting.pop(item_id)
         item = self.response.output[position]
         assert isinstance(item, McpCall)
-        item.output, item.error, item.status = output, error, "failed" if error else "completed"
-        self._emit(events.McpCallFailed if error else events.McpCallCompleted, item_id=item_id, output_index=position)
+        item.output, item.error, item.status = output, error, "completed" if error is None else "failed"
+        kind = events.McpCallCompleted if error is None else events.McpCallFailed
+        self._emit(kind, item_id=item_id, output_index=position)
         self._emit(events.OutputItemDone, output_index=position, item=item)
 
     def mcp_approval_request(self, name: str, server_label: str, arguments: str, given_id: str | None = None) -> None:

@@ -76,6 +76,8 @@ class Settings:
     mcp_max_result_bytes: int = 1024 * 1024  # of one call's result, as text
     mcp_max_tools: int = 256  # that one server may list
     mcp_max_calls: int = 32  # of one response
+    mcp_jobs_aside: int = 64  # of one model, that wait for servers and take no slot; more of them keep their slots
+    mcp_max_connections: int = 128  # sessions of one worker process, and as many calls; 0: any number
     mcp_calls_per_minute: int = 0  # to one host from one worker process, more wait; 0: any number
     mcp_require_approval: str = "never"  # or always: where a request does not say
 

@@ -20,6 +20,7 @@ LIMITS = LLParserLimits(
 )
 
 STEPS = 24  # what is forced is one of them
+FORCED_BYTES = 4096  # of a walk: 80,000 would take seconds
 TRIALS = 64  # of one request: about a millisecond each, at worst some 100
 APART_SECONDS = 10.0  # of one request: what its trials in processes of their own may take of a processor
 REMEMBERED = 1024  # trials whose outcome is kept
@@ -59,13 +60,17 @@ def _problem(grammar: str) -> str | None:
 
 def _walked(matcher: LLMatcher, turn: int) -> str | None:
     """Writes a text, always another one for another turn."""
+    left = FORCED_BYTES
     for step in range(STEPS):
         if matcher.is_error():
             return _said(matcher.get_error())
         if matcher.is_stopped():
             return None
         if forced := matcher.compute_ff_tokens():
-            matcher.consume_tokens(forced)
+            matcher.consume_tokens(forced[:left])
+            left -= len(forced)
+            if left <= 0:
+                break
             continue
         mask = matcher.compute_bitmask()
         if matcher.is_error():

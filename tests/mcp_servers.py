@@ -17,6 +17,7 @@ from typing import Any
 
 import mcp_types as types
 import uvicorn
+from mcp import MCPError
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -280,6 +281,26 @@ async def paging(tools: int, per_page: int, *, endless: bool = False, **options:
         return types.CallToolResult(content=[types.TextContent(text=params.name)])
 
     server: Server[Any] = Server("paging", on_list_tools=list_tools, on_call_tool=call_tool)
+    async with serve(server, running, **options):
+        yield running
+
+
+@asynccontextmanager
+async def listing(*tools: types.Tool | MCPError, **options: Any) -> AsyncIterator[Running]:
+    """A server of just these tools, which return their names; or one whose list fails."""
+    running = Running("")
+
+    async def list_tools(_: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        for tool in tools:
+            if isinstance(tool, MCPError):
+                raise tool
+        return types.ListToolsResult(tools=[tool for tool in tools if isinstance(tool, types.Tool)])
+
+    async def call_tool(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        running.calls.append((params.name, dict(params.arguments or {})))
+        return types.CallToolResult(content=[types.TextContent(text=params.name)])
+
+    server: Server[Any] = Server("listing", on_list_tools=list_tools, on_call_tool=call_tool)
     async with serve(server, running, **options):
         yield running
 

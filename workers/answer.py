@@ -22,10 +22,13 @@ from workers.dialects.toolbox import Toolbox
 from workers.engine.core import FinishReason, GenerationRequest, Sampling
 from workers.engine.generation import Generation
 from workers.grammar.constraint import OutputConstraint
+from workers.grammar.grammars import Demand
 from workers.models import LoadedModel
 from workers.outbox import Stream
 from workers.prompt import Prompt
 from workers.reader import Reader
+from workers.template import TemplateError
+from workers.tools_unavailable import ToolsUnavailable
 
 log = structlog.get_logger()
 
@@ -62,10 +65,13 @@ class Answer:
         """Goes on behind what was `said` in this response before; returns how it ended.
 
         `done` is what a lost worker had generated of this generation already. Raises ConversationGone, EngineFailed,
-        GrammarError, PictureRefused, PromptTooLong, TemplateError.
+        GrammarError, PictureRefused, PromptTooLong, TemplateError, ToolsUnavailable.
         """
         asked = await demand_of(self._response, said, tools, self._settings)
-        prompt = await self._write_prompt(model, tools if asked.tools else None, said)
+        try:
+            prompt = await self._write_prompt(model, tools if asked.tools else None, said)
+        except TemplateError as error:
+            return await self.generate(model, await self._without_refused(model, tools, asked, error), said, done)
         if self._settings.log_content:
             log.debug("prompt", response_id=self._response.id, text=prompt.text)
         generation, tokens = self._context.generation, done.tokens
@@ -81,6 +87,25 @@ class Answer:
         generating = model.engine.generate(request)
         self._counts.input += len(prompt.tokens)
         return await self._read_all(generating, reader, done)
+
+    async def _without_refused(
+        self, model: LoadedModel, tools: Toolbox, asked: Demand, error: TemplateError
+    ) -> Toolbox:
+        """The tools without those of remote servers that are why the template refuses the conversation.
+
+        Raises `error` where that is not for such tools, ToolsUnavailable where a call is demanded and none is left.
+        """
+        kept = await model.prompter.showable(tools) if asked.tools else tools
+        if len(kept) == len(tools):
+            raise error
+        left_out = [tool.name for tool in tools if kept.get(tool.name) is None]
+        log.warning("mcp_tools_left_out", response_id=self._response.id, tools=left_out)
+        if asked.must_call and not any(kept.get(tool.name) for tool in asked.tools):
+            raise ToolsUnavailable(
+                "`tool_choice` demands a call, but the model's chat template cannot show the tools that could be "
+                f"called: {error}"
+            )
+        return kept
 
     async def _write_prompt(self, model: LoadedModel, tools: Toolbox | None, said: Sequence[AnyItem]) -> Prompt:
         length = model.engine.model.context_length

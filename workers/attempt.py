@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import msgspec
 import structlog
+from redis.exceptions import RedisError
 
 from shared.emitter import Emitter
-from shared.redis import event_log, records
+from shared.redis import event_log, queue, records
 from shared.redis.outage import outage, patiently
 from shared.schema.events import is_terminal
 from shared.schema.response import Response
@@ -14,7 +19,7 @@ from workers.generate import Job, LeaseLost, NotHere, Services, log_ttl_seconds
 
 log = structlog.get_logger()
 
-MAX_TRIES = 3  # a job that took this many workers down is not given to another one
+MAX_TRIES = queue.SUSPECT_LOSSES + 1  # a job that took this many workers down is not given to another one
 REFUSED = "The state store refused the end of this response."
 
 
@@ -58,8 +63,9 @@ async def _run(services: Services, job: Job, job_try: int) -> None:
             job.fail(f"The response was given up: {MAX_TRIES} workers were lost while they generated it.")
             await job.finish()
             return
-        with services.attendance.watched(job.id, job.front, job.leave):
-            await job.run()
+        async with _cleared(services, job, job_try):
+            with services.attendance.watched(job.id, job.front, job.leave):
+                await job.run()
     except (LeaseLost, NotHere):
         raise
     except Exception as error:
@@ -68,6 +74,30 @@ async def _run(services: Services, job: Job, job_try: int) -> None:
         log.exception("end_refused", response_id=job.id)
         await job.silence()
         await _end_as_failed(services, job.id, job.token)
+
+
+@asynccontextmanager
+async def _cleared(services: Services, job: Job, job_try: int) -> AsyncIterator[None]:
+    """Forgets meanwhile, as soon as the response has gone on, the workers that were lost with it: it did not end them.
+
+    Only then, for what is known of it in Redis counts should this worker be lost too, another suspect is let in.
+    """
+
+    async def clear() -> None:
+        await job.progress()
+        try:
+            if await patiently(lambda: queue.set_back(services.redis, job.id, job.token), "set back"):
+                log.info("losses_forgotten", response_id=job.id, job_try=job_try)
+        except RedisError as error:
+            log.warning("losses_not_forgotten", response_id=job.id, error=str(error))
+        services.suspects.clear(job.id, job.token)
+
+    task = asyncio.create_task(clear()) if job_try > 1 else None
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
 
 
 class _End(msgspec.Struct):

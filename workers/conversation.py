@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from shared.redis.records import Turn
 from shared.schema.content import InputText
-from shared.schema.items import Compaction, FunctionCall, Item, McpCall, McpListTools, Message, OutputItem
+from shared.schema.items import (
+    Compaction,
+    CustomToolCall,
+    FunctionCall,
+    Item,
+    McpCall,
+    McpListTools,
+    Message,
+    OutputItem,
+)
 from shared.schema.mcp import McpListToolsTool
 from shared.sealing import COMPACTION, Sealer
 from shared.summary import SUMMARY_INTRODUCTION, SUMMARY_REQUEST
@@ -94,7 +103,7 @@ def _is_cut_call(item: AnyItem) -> bool:
     """A call that was cut short: nobody answers it, and no template could show it."""
     if isinstance(item, McpCall):
         return item.status not in ("completed", "failed")
-    return isinstance(item, FunctionCall) and item.status == "incomplete"
+    return isinstance(item, FunctionCall | CustomToolCall) and item.status == "incomplete"
 
 
 def _readable(item: AnyItem, sealer: Sealer | None, owner: str) -> AnyItem:

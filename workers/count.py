@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
+import structlog
 
 from shared.redis import conversations, counting, records
+from workers.attempt import MAX_TRIES
 from workers.conversation import conversation, listed_tools, room_for_prompt, write
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import ModelLoadError, PictureRefused
 from workers.generate import NotHere, Services
 from workers.template import TemplateError
 
+log = structlog.get_logger()
 
-async def count_tokens(services: Services, model: str, request_id: str, encoded: bytes) -> None:
+
+async def count_tokens(services: Services, model: str, request_id: str, encoded: bytes, job_try: int) -> None:
     """Answers how many tokens a conversation has, and how many the model's context holds."""
+    if job_try > MAX_TRIES:
+        log.error("count_given_up", request_id=request_id)
+        await counting.answer(services.redis, request_id, counting.Answer(lost=MAX_TRIES))
+        return
     question = msgspec.json.decode(encoded, type=counting.Question)
     turns = await records.read_turns(services.redis, question.ancestors)
     if question.opening:
@@ -25,7 +35,13 @@ async def count_tokens(services: Services, model: str, request_id: str, encoded:
         async with services.models.use(model) as loaded:
             length = loaded.engine.model.context_length
             room = room_for_prompt(length, question.max_output_tokens) if question.truncate else None
-            prompt = await write(loaded.prompter, question.instructions, items, question.effort, tools, room=room)
+            written = partial(write, loaded.prompter, question.instructions, items, question.effort, room=room)
+            try:
+                prompt = await written(tools)
+            except TemplateError:
+                if tools is None or len(kept := await loaded.prompter.showable(tools)) == len(tools):
+                    raise
+                prompt = await written(kept)
         answer = counting.Answer(tokens=len(prompt.tokens), context_length=length)
     except ModelLoadError as error:
         if await services.served_elsewhere(model):

@@ -37,7 +37,9 @@ from workers.lease import Leases
 from workers.models import Models
 from workers.outbox import EventsLost, Outbox, Stream
 from workers.summarise import SUMMARY_SENTENCES, summarise
+from workers.suspects import Suspects
 from workers.template import TemplateError
+from workers.tools_room import too_many
 from workers.tools_unavailable import ToolsUnavailable
 
 if TYPE_CHECKING:  # it loads the MCP SDK
@@ -65,6 +67,7 @@ class Services:
     models: Models
     outbox: Outbox
     leases: Leases
+    suspects: Suspects
     attendance: Attendance
     served_elsewhere: Callable[[str], Awaitable[bool]]  # told of a model that could not be loaded here
     sealer: Sealer | None = None  # without ENCRYPTION_KEY nothing can be sealed
@@ -165,6 +168,10 @@ class Job:
     async def finish(self) -> None:
         await self._finish()
 
+    async def progress(self) -> None:
+        """Waits until something that this run has generated is in the log."""
+        await self._stream.progressed.wait()
+
     async def silence(self) -> None:
         """What is not in the log is not sent any more; when it returns nothing is on its way."""
         await self._stream.drain()
@@ -223,7 +230,7 @@ class Job:
         context = self._context
         items = conversation(context.ancestors, context.input, self._services.sealer, context.owner)
         async with self._connect(items) as remote:
-            await self._prepare(remote)
+            await self._prepare(remote, items)
             finish: FinishReason = "stop"
             while not any(isinstance(item, _FOR_THE_CLIENT) for item in self._said):
                 finish = await self._round(Toolbox(self._response.tools, remote.listed), self._said)
@@ -252,17 +259,23 @@ class Job:
             raise ToolsUnavailable("This worker may not use remote MCP servers: it lacks the setting ALLOW_REMOTE_MCP.")
         return self._services.connect(self._context, items, self._emitter, self._tell)
 
-    async def _prepare(self, remote: RemoteTools) -> None:
+    async def _prepare(self, remote: RemoteTools, items: Sequence[AnyItem]) -> None:
         """What comes before the first generation: the servers' tools, calls that were approved, and those that a lost
         worker had begun."""
         with self._services.leases.aside(self._response.id):
-            await remote.list_tools()
+            await remote.list_tools(partial(self._too_many, items))
         lost = self._checkpoint.started if self._checkpoint else []
         remote.open_approved()
         self._tell()
         calls = [call for call in remote.waiting if call.approval_request_id or call.id in lost]
         if calls:
             await self._call(remote, calls, lost)
+
+    async def _too_many(self, items: Sequence[AnyItem], tools: Toolbox) -> str | None:
+        with suppress(ModelLoadError, TemplateError, PictureRefused):  # the generation will tell of them
+            async with self._services.models.use(self._context.generation.model) as model:
+                return await too_many(model, self._context, items, tools)
+        return None
 
     async def _call(self, remote: RemoteTools, calls: Sequence[McpCall], lost: Collection[str] = ()) -> None:
         """Makes calls, noted before as ones that may have been made. The job takes no slot meanwhile."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from shared.settings import Settings
 from workers.engine.core import Engine, ModelLoadError
 from workers.grammar.grammars import Grammars
 from workers.grammar.vocabulary import Vocabulary
+from workers.load_marks import LoadMarks
 from workers.prompt import Prompter
 from workers.template import TemplateError
 from workers.templates import Templates
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_SECONDS = 15.0  # before a model that could not be loaded is tried again; doubled each time
 LONGEST_PAUSE_SECONDS = 600.0
+FIRST_PAUSE_AFTER_LOSS_SECONDS = 60.0  # likewise for one whose load has ended a process: whoever starts those again and
+# again gives up when they end too often
+LOST = "loading it ended the process: llama.cpp cannot bear this file, or there is too little memory"
 
 Loader = Callable[[Path, Settings, Callable[[float], None], Path | None], Engine]
 """Loads an engine, blocking; it is told a function to report progress to, from 0 to 1, and the model's projector."""
@@ -47,6 +51,7 @@ class Broken:
     until: float  # of the monotonic clock
     pause: float
     file: tuple[int, int] | None  # when it was changed, and its size
+    lost: int = 0  # how many loads in a row have ended their process
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,15 @@ class Models:
     """What this worker serves, and what of it is in memory."""
 
     def __init__(
-        self, served: Sequence[Served], settings: Settings, loader: Loader, templates: Templates | None = None
+        self,
+        served: Sequence[Served],
+        settings: Settings,
+        loader: Loader,
+        templates: Templates | None = None,
+        marks: LoadMarks | None = None,
     ) -> None:
-        """`templates`: where chat templates are rendered; without, in a process of its own."""
+        """`templates`: where chat templates are rendered; without, in a process of its own. `marks`: where it is noted
+        what is being loaded; without, nobody learns of a load that ends this process."""
         self._served = {entry.variant.id: entry for entry in served}
         self._created = {entry.variant.id: int(entry.variant.path.stat().st_mtime) for entry in served}
         self._settings = settings
@@ -90,7 +101,21 @@ class Models:
         for variant in (entry.variant for entry in served):
             if variant.broken:
                 self._note_broken(variant.id, f"{variant.path.name}: {variant.broken}", _file(variant.path))
+        self._marks = marks
         self._lock = asyncio.Lock()
+        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._awaited = Counter[str]()  # who waits for a model to be loaded
+
+    async def recall(self) -> None:
+        """Notes which models have ended the processes that loaded them, so that this one need not try."""
+        if self._marks is None:
+            return
+        models = [model for model in self._served if model not in self._broken]
+        versions = [_file(self._served[model].variant.path) for model in models]
+        names = [self._version(model, file) for model, file in zip(models, versions, strict=True)]
+        for model, file, past in zip(models, versions, await self._marks.past(names), strict=True):
+            if past.lost > 0:
+                self._note_lost(model, past.lost, file)
 
     @asynccontextmanager
     async def use(self, model: str) -> AsyncIterator[LoadedModel]:
@@ -99,7 +124,7 @@ class Models:
         broken = self._broken.get(model)
         if broken and not self._is_due(model, broken):
             raise ModelLoadError(self._served[model].variant.path, broken.reason)
-        loaded = self._loaded.get(model) or await self._load(model)
+        loaded = self._loaded.get(model) or await self._load_once(model)
         self._loaded.move_to_end(model)
         loaded.users += 1
         try:
@@ -116,7 +141,7 @@ class Models:
         """Tries again what could not be loaded, where its pause is over or its file has changed; whether it did."""
         due = [model for model, broken in self._broken.items() if self._is_due(model, broken)]
         for model in due:
-            if len(self._loaded) >= self._settings.max_loaded_models:
+            if len(self._loaded) >= self._settings.max_loaded_models and not self._broken[model].lost:
                 self._broken.pop(model, None)  # no other model has to go for this: the next request tries it
                 continue
             try:
@@ -131,53 +156,111 @@ class Models:
         return [self._card(served) for served in self._served.values()]
 
     async def close(self) -> None:
+        """Frees what is loaded; what is being loaded is left to its thread."""
+        for loading in self._loading.values():
+            loading.cancel()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        if self._marks:
+            await self._marks.close()
         while self._loaded:
             _, loaded = self._loaded.popitem()
             await loaded.engine.close()
         if self._own_templates:
             await self._templates.close()
 
+    async def _load_once(self, model: str) -> LoadedModel:
+        """Waits for a model that is being loaded, whoever asked first. The load goes on when nobody waits any more: no
+        call of llama.cpp can be interrupted, and what it brings is there for the next one."""
+        loading = self._loading.get(model)
+        if loading is None:
+            loading = self._loading[model] = asyncio.create_task(self._load(model))
+            loading.add_done_callback(lambda done: self._load_ended(model, done))
+        self._awaited[model] += 1
+        try:
+            return await asyncio.shield(loading)
+        finally:
+            self._awaited[model] -= 1
+
+    def _load_ended(self, model: str, done: asyncio.Task[LoadedModel]) -> None:
+        del self._loading[model]
+        if not done.cancelled():
+            done.exception()  # it has been logged, and whoever waits is told
+
     async def _load(self, model: str) -> LoadedModel:
         async with self._lock:
-            if loaded := self._loaded.get(model):
-                return loaded
-            variant, projector = self._served[model].variant, self._served[model].projector
+            file = _file(self._served[model].variant.path)
+            await self._refuse_lost(model, file)
             await self._make_room()
-            file = _file(variant.path)
-            try:
-                progress = _Progress(model).report
-                await self._templates.start()  # what it has to import it imports while the model is loaded
-                engine = await asyncio.to_thread(self._loader, variant.path, self._settings, progress, projector)
-                try:
-                    prompter = await Prompter.load(engine, self._templates)
-                except TemplateError as error:
-                    await engine.close()
-                    raise ModelLoadError(variant.path, str(error)) from error
-            except ModelLoadError as error:
-                self._note_broken(model, error.reason, file)
-                raise
-            except Exception as error:  # such as MemoryError: whatever it is, other models serve on
-                reason = f"{variant.path.name}: {type(error).__name__}: {error}"
-                self._note_broken(model, reason, file)
-                raise ModelLoadError(variant.path, reason) from error
+            async with self._marked(model, file):
+                loaded = await self._load_marked(model, file)
             self._broken.pop(model, None)
-            # now, as it stops this process' other threads: 0.4 s for a vocabulary of 150k tokens
-            grammars = await asyncio.to_thread(_grammars, engine)
-            self._loaded[model] = LoadedModel(engine, prompter, grammars)
-            log.info("model_loaded", model=model, context_length=engine.model.context_length)
-            return self._loaded[model]
+            self._loaded[model] = loaded
+            log.info("model_loaded", model=model, context_length=loaded.engine.model.context_length)
+            return loaded
+
+    async def _load_marked(self, model: str, file: tuple[int, int] | None) -> LoadedModel:
+        variant, projector = self._served[model].variant, self._served[model].projector
+        try:
+            progress = _Progress(model).report
+            await self._templates.start()  # what it has to import it imports while the model is loaded
+            engine = await asyncio.to_thread(self._loader, variant.path, self._settings, progress, projector)
+            try:
+                prompter = await Prompter.load(engine, self._templates)
+            except TemplateError as error:
+                await engine.close()
+                raise ModelLoadError(variant.path, str(error)) from error
+        except ModelLoadError as error:
+            self._note_broken(model, error.reason, file)
+            raise
+        except Exception as error:  # such as MemoryError: whatever it is, other models serve on
+            reason = f"{variant.path.name}: {type(error).__name__}: {error}"
+            self._note_broken(model, reason, file)
+            raise ModelLoadError(variant.path, reason) from error
+        # now, as it stops this process' other threads: 0.4 s for a vocabulary of 150k tokens
+        return LoadedModel(engine, prompter, await asyncio.to_thread(_grammars, engine))
+
+    async def _refuse_lost(self, model: str, file: tuple[int, int] | None) -> None:
+        """Raises ModelLoadError where the load of this file has ended a process, unless its pause here is over."""
+        if self._marks is None:
+            return
+        [past] = await self._marks.past([self._version(model, file)])
+        broken = self._broken.get(model)
+        known = broken.lost if broken and broken.file == file else 0
+        if past.lost > known or (past.lost > 0 and past.tried):
+            self._note_lost(model, past.lost, file)
+            raise ModelLoadError(self._served[model].variant.path, LOST)
+
+    def _marked(self, model: str, file: tuple[int, int] | None) -> AbstractAsyncContextManager[None]:
+        return self._marks.loading(self._version(model, file)) if self._marks else nullcontext()
+
+    def _version(self, model: str, file: tuple[int, int] | None) -> str:
+        """What a load depends on: the file, and what of the settings takes memory."""
+        path, settings = self._served[model].variant.path, self._settings
+        sizes = settings.context_length, settings.kv_tokens, settings.slots, settings.gpu_layers, settings.batch_tokens
+        return f"{path} {file} {sizes}"
+
+    def _note_lost(self, model: str, lost: int, file: tuple[int, int] | None) -> None:
+        reason = f"{self._served[model].variant.path.name}: {LOST}"
+        pause = min(FIRST_PAUSE_AFTER_LOSS_SECONDS * 2 ** min(lost - 1, 10), LONGEST_PAUSE_SECONDS)
+        log.error("model_broken", model=model, error=reason, times=lost, again_in_seconds=pause)
+        self._broken[model] = Broken(reason, time.monotonic() + pause, pause, file, lost)
 
     def _note_broken(self, model: str, reason: str, file: tuple[int, int] | None) -> None:
         before = self._broken.get(model)
         pause = min(2 * before.pause, LONGEST_PAUSE_SECONDS) if before else FIRST_PAUSE_SECONDS
         log.error("model_broken", model=model, error=reason, again_in_seconds=pause)
-        self._broken[model] = Broken(reason, time.monotonic() + pause, pause, file)
+        lost = before.lost if before and before.file == file else 0
+        self._broken[model] = Broken(reason, time.monotonic() + pause, pause, file, lost)
 
     def _is_due(self, model: str, broken: Broken) -> bool:
-        return time.monotonic() >= broken.until or _file(self._served[model].variant.path) != broken.file
+        """Whether a broken model is to be tried again; one that may end this process, only while nothing runs here."""
+        if _file(self._served[model].variant.path) != broken.file:
+            return True
+        runs = any(loaded.users for loaded in self._loaded.values())
+        return time.monotonic() >= broken.until and not (broken.lost and runs)
 
     async def _make_room(self) -> None:
-        idle = [name for name, loaded in self._loaded.items() if not loaded.users]
+        idle = [name for name, loaded in self._loaded.items() if not loaded.users and not self._awaited[name]]
         surplus = len(self._loaded) + 1 - self._settings.max_loaded_models
         for name in idle[: max(surplus, 0)]:
             log.info("model_unloaded", model=name)

@@ -51,6 +51,7 @@ class Stream:
         self._idle = asyncio.Event()
         self._idle.set()
         self._abort = abort
+        self.progressed = asyncio.Event()  # something that was generated here is in the log
         self.refused = False  # whether Redis refuses to append, though it serves
 
     def send(self, events: list[bytes], progress: Progress | None = None) -> None:
@@ -106,6 +107,8 @@ class Stream:
         """Outbox only: the batch is in the log, or the lease is lost, or the log was found shorter than it was."""
         length = event_log.cut(outcome)
         if length is None:
+            if not self.progressed.is_set() and any(entry.progress for entry in self._in_flight):
+                self.progressed.set()
             self._kept.extend(self._in_flight)
             self._first += len(self._in_flight)
             self._in_flight = []

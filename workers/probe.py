@@ -14,13 +14,12 @@ from workers.template import ChatTemplate, TemplateError
 
 _MARK = "probe-mark-5417"
 _OTHER = "probe-mark-8803"
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "probe_tool",
-        "description": "A probe.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "A city."}}},
-    },
+_CITY = {"city": {"type": "string", "description": "A city."}}
+_SEVERAL_TYPES = {
+    "day": {"type": ["string", "null"], "description": "A day."},
+    "days": {"type": ["array", "null"], "items": {"type": ["integer", "null"]}, "description": "Days."},
+    "none": {"type": "null", "description": "Nothing."},
+    "more": {"type": "object", "additionalProperties": {"type": ["string", "null"]}, "description": "More."},
 }
 _USER = {"role": "user", "content": "Hello"}
 
@@ -30,10 +29,11 @@ class Traits:
     """What a template does with a conversation."""
 
     system: bool = True  # shows a system message at the start
-    late_system: bool = True  # also between others
+    late_system: bool = True  # also between others, beside the one at the start
     developer: bool = False  # knows the role `developer`
     alternates: bool = False  # refuses two messages of the user in a row
     tools: bool = True  # tells the model of `tools`
+    type_lists: bool = True  # also of arguments that may be of several types, or null
     calls: bool = True  # shows `tool_calls`
     outputs: bool = True  # shows messages of the role `tool`
     several_calls: bool = True  # shows more than one call of a message, or leaves calls to the content
@@ -45,8 +45,8 @@ class Traits:
 def probe(template: ChatTemplate, variables: dict[str, Any]) -> Traits:
     """The traits of a template; `variables` as a request gives them."""
 
-    def render(*messages: dict[str, Any], tools: bool = False) -> str:
-        offered = {"tools": [_TOOL]} if tools else {}
+    def render(*messages: dict[str, Any], tools: bool = False, properties: dict[str, Any] = _CITY) -> str:
+        offered = {"tools": [_tool(properties)]} if tools else {}
         try:
             return template.render([dict(message) for message in messages], {**variables, **offered})
         except TemplateError:
@@ -67,10 +67,11 @@ def probe(template: ChatTemplate, variables: dict[str, Any]) -> Traits:
     wordy = {**one, "content": _OTHER}
     return Traits(
         system=shows(system, _USER),
-        late_system=shows(_USER, answer, system, _USER),
+        late_system=shows(system, _USER, answer, {**system, "content": _OTHER}, _USER, marks=(_MARK, _OTHER)),
         developer="developer" in template.source and shows({**system, "role": "developer"}, _USER),
         alternates=not shows(_USER, marked_user),
         tools=shows(_USER, marks=("probe_tool", "city"), tools=True),
+        type_lists=bool(render(_USER, tools=True, properties={**_CITY, **_SEVERAL_TYPES})),
         calls=calls,
         outputs=shows(_USER, {**one} if calls else answer, _output("abcdefgh0", _OTHER), marks=(_OTHER,), tools=True),
         several_calls=not calls or shows(_USER, several, *given, marks=(_MARK, _OTHER), tools=True),
@@ -78,6 +79,14 @@ def probe(template: ChatTemplate, variables: dict[str, Any]) -> Traits:
         null_content=null_content,
         content_with_calls=calls and shows(_USER, wordy, _output("abcdefgh0"), marks=(_OTHER, _MARK), tools=True),
     )
+
+
+def _tool(properties: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties}
+    return {
+        "type": "function",
+        "function": {"name": "probe_tool", "description": "A probe.", "parameters": parameters},
+    }
 
 
 def _call_form(render: Callable[..., str]) -> tuple[bool, bool, bool]:

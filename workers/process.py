@@ -8,8 +8,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 import structlog
@@ -33,10 +34,12 @@ from workers.count import count_tokens
 from workers.engine.core import ModelLoadError
 from workers.generate import Connect, Services
 from workers.lease import Leases
+from workers.load_marks import LoadMarks
 from workers.mcp import load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
 from workers.remote import connector
+from workers.suspects import Suspects
 from workers.templates import Templates
 from workers.worker import QueueWorker
 
@@ -44,6 +47,8 @@ log = structlog.get_logger()
 
 STOP_SECONDS = 4.0  # what a process that stops may take behind its DRAIN_SECONDS
 THREAD_SECONDS = 1.0  # then, for a model that is being loaded or a long step of llama.cpp: nobody waits for them
+COUNTS_AT_ONCE = 2  # of each model: they take time from what is generated
+COUNT_POLLS = 4  # somebody looks for counts that nobody was woken for so many times more rarely than for jobs
 RETIRE_SECONDS = 0.5  # with Redis away: a process that stops has little time
 
 
@@ -103,9 +108,12 @@ class WorkerProcess:
         self._settings = settings
         self._redis: ArqRedis = connect(settings.redis_url, settings.redis_timeout_seconds)
         self._leases = Leases(self._redis, settings.lease_seconds)
+        self._suspects = Suspects()
         self._outbox = Outbox(self._redis)
         self._attendance = Attendance(self._redis, settings.lease_seconds)
-        self.models = Models(models, settings, loader, templates)
+        self.models = Models(
+            models, settings, loader, templates, LoadMarks(self._redis, self.id, settings.lease_seconds)
+        )
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
             self._redis,
@@ -113,6 +121,7 @@ class WorkerProcess:
             self.models,
             self._outbox,
             self._leases,
+            self._suspects,
             self._attendance,
             self._served_elsewhere,
             sealer,
@@ -120,9 +129,11 @@ class WorkerProcess:
         )
         self._room = asyncio.Event()  # a worker has room again
         self._leases.on_room = self._look_for_jobs
-        self._workers = {entry.variant.id: self._worker(entry.variant.id) for entry in models}
+        self._suspects.on_room = self._look_for_jobs
+        self._workers = {queue.model: queue for entry in models for queue in self._queues(entry.variant.id)}
         defaults = {entry.variant.model: entry.variant.id for entry in models if entry.default}
         self._preload = defaults.get(settings.default_model)
+        self._announcers: list[asyncio.Task[None]] = []  # of the worker's card
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: asyncio.Task[None] | None = None
         self._remembered: list[ModelCard] = []  # as the registry was last told
@@ -133,6 +144,7 @@ class WorkerProcess:
         await patiently(lambda: scripts.load(self._redis), "start")
         if self._settings.allow_remote_mcp:
             await load_sdk()
+        await self.models.recall()
         if self._preload:
             try:
                 async with self.models.use(self._preload):
@@ -144,9 +156,12 @@ class WorkerProcess:
         self._attendance.start()
         await patiently(self.announce, "start")
         self._listener = asyncio.create_task(enduring(self._listen, "listener"))
-        loops = [self._heartbeat, self._mend, *(worker.main for worker in self._workers.values())]
+        self._announcers = [
+            asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in (self._heartbeat, self._mend)
+        ]
+        loops = [worker.main for worker in self._workers.values()]
         self._tasks = [asyncio.create_task(enduring(loop, loop.__qualname__)) for loop in loops]
-        log.info("worker_ready", worker=self.id, models=list(self._workers))
+        log.info("worker_ready", worker=self.id, models=[card.id for card in self.models.cards()])
 
     async def stop(self) -> None:
         """Takes no more jobs, lets those that run end for DRAIN_SECONDS, gives the others back."""
@@ -154,17 +169,15 @@ class WorkerProcess:
         drained = time.monotonic() + self._settings.drain_seconds
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
+                await _ended(self._announcers)
                 await registry.retire(self._redis, self.id)
         except (RedisError, OSError) as error:  # the card expires by itself
             log.warning("not_retired", outage=outage(error), error=str(error))
         if self._listener:  # first of all, so that it takes no wake-up from another process
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+            await _ended([self._listener])
         left = max(drained - time.monotonic(), 0)
         await asyncio.gather(*(worker.drain(left) for worker in self._workers.values()))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _ended(self._tasks)
         await self._attendance.close()
         await self._leases.close()
         await self._outbox.close()
@@ -176,23 +189,29 @@ class WorkerProcess:
     def running(self) -> int:
         return sum(worker.running for worker in self._workers.values())
 
-    def _worker(self, model: str) -> QueueWorker:
+    def _queues(self, model: str) -> tuple[QueueWorker, QueueWorker]:
+        """What takes the jobs of a model, and what takes its token counts: those wait for no slot."""
+
         async def generate(response_id: str, *, job_try: int) -> None:
             await run_response(self._services, response_id, job_try)
 
         async def count(request_id: str, question: bytes, *, job_try: int) -> None:
-            await count_tokens(self._services, model, request_id, question)
+            await count_tokens(self._services, model, request_id, question, job_try)
 
         settings = self._settings
-        return QueueWorker(
-            model,
-            self._redis,
-            self._leases,
-            {queue.GENERATE: generate, queue.COUNT_TOKENS: count},
-            slots=settings.slots,
-            poll_seconds=settings.poll_seconds,
+        worker = partial(
+            QueueWorker,
+            redis=self._redis,
+            leases=self._leases,
+            suspects=self._suspects,
+            functions={queue.GENERATE: generate, queue.COUNT_TOKENS: count},  # older front ends' counts wait for slots
+            most_aside=settings.mcp_jobs_aside,
             job_timeout_seconds=settings.job_timeout_seconds,
             on_room=self._room.set,
+        )
+        return (
+            worker(model, slots=settings.slots, poll_seconds=settings.poll_seconds),
+            worker(keys.counts(model), slots=COUNTS_AT_ONCE, poll_seconds=COUNT_POLLS * settings.poll_seconds),
         )
 
     def _look_for_jobs(self) -> None:
@@ -240,8 +259,9 @@ class WorkerProcess:
         if broken:
             others = (card for card in await registry.live_workers(self._redis) if card.id != self.id)
             elsewhere = {model.id for card in others for model in card.models if model.state != "unavailable"}
-        for model, worker in self._workers.items():
-            worker.paused = model in broken and model in elsewhere
+        for model in (card.id for card in self.models.cards()):
+            for name in (model, keys.counts(model)):
+                self._workers[name].paused = model in broken and model in elsewhere
 
     async def _served_elsewhere(self, model: str) -> bool:
         """A model could not be loaded here: tells everybody; whether another worker serves it."""
@@ -272,6 +292,13 @@ class WorkerProcess:
             self._workers[model].wake()
         else:
             await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels tasks and waits for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:

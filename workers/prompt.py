@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,8 @@ from shared.schema.items import (
 from workers.dialects import detect
 from workers.dialects.base import Dialect
 from workers.dialects.history import Messages, assistant, output
-from workers.dialects.toolbox import INPUT, Toolbox
+from workers.dialects.repair import repaired
+from workers.dialects.toolbox import INPUT, OfferedTool, Toolbox
 from workers.engine.core import Engine, ImageCells, Picture
 from workers.excerpts import Excerpts
 from workers.outcomes import outcome, refusal
@@ -86,12 +88,47 @@ class Prompter:
         variables = self.dialect.template_variables(effort)
         if offered:
             variables["tools"] = spelled.tools(offered)
-        text = await self._template.render(prepared, variables)
+        text = await self._rendered(prepared, variables)
         parts = spelled.cut(pictures.split(text))
         if any(isinstance(part, Picture) for part in parts):
             reading = self._engine.read(parts)
             return Prompt(spelled.whole(text), reading.tokens, reading.images)
         return Prompt(spelled.whole(text), self._tokens([str(part) for part in parts]))
+
+    async def _rendered(self, messages: Messages, variables: dict[str, Any]) -> str:
+        """The text of a conversation; where the template refuses it, that of the same one as strict templates want
+        it. Raises TemplateError where it refuses that too."""
+        try:
+            return await self._template.render(messages, variables)
+        except TemplateError:
+            if (others := repaired(messages)) == messages:
+                raise
+            with suppress(TemplateError):
+                return await self._template.render(others, variables)
+            raise
+
+    async def showable(self, tools: Toolbox) -> Toolbox:
+        """The tools without those of remote servers that the template refuses: nobody here has written them."""
+        remote = [tool for tool in tools if tool.server]
+        refused = {tool.name for tool in await self._refused(tools, remote)}
+        return tools.only(tool for tool in tools if tool.name not in refused)
+
+    async def _refused(self, tools: Toolbox, suspects: Sequence[OfferedTool]) -> list[OfferedTool]:
+        """Those among `suspects` that the template refuses."""
+        if not suspects or await self._shows(tools.only(suspects)):
+            return []
+        if len(suspects) == 1:
+            return [*suspects]
+        half = len(suspects) // 2
+        return [*await self._refused(tools, suspects[:half]), *await self._refused(tools, suspects[half:])]
+
+    async def _shows(self, tools: Toolbox) -> bool:
+        prepared, offered = self.dialect.prepare([{"role": "user", "content": "Hello"}], tools, self.traits)
+        try:
+            await self._template.render(prepared, {**self.dialect.template_variables(None), "tools": offered})
+        except TemplateError:
+            return False
+        return True
 
     def _tokens(self, parts: Sequence[str]) -> list[int]:
         """Tokens of a text in parts, which are tokenized one by one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from workers.conversation import AnyItem, listed_tools
 from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
 from workers.grammar.grammars import demands_call, eligible
-from workers.mcp import ServerFailed, Servers
+from workers.mcp import Room, ServerFailed, Servers
 from workers.tools_unavailable import ToolsUnavailable
 
 log = structlog.get_logger()
@@ -53,6 +53,7 @@ class RemoteTools:
         self._emitter = emitter
         self._servers = servers
         self._tell = tell
+        self._counting = asyncio.Lock()
         self._tools = {tool.server_label: tool for tool in response.tools if isinstance(tool, McpTool)}
 
     @property
@@ -65,15 +66,16 @@ class RemoteTools:
         """The calls that are to be made."""
         return [item for item in self._emitter.waiting if isinstance(item, McpCall)]
 
-    async def list_tools(self) -> None:
-        """Asks every server for its tools whose list is not known. Raises ToolsUnavailable."""
+    async def list_tools(self, too_many: Callable[[Toolbox], Awaitable[str | None]]) -> None:
+        """Asks every server for its tools whose list is not known; a list that makes the tools `too_many` has failed
+        for the reason that it gives. Raises ToolsUnavailable."""
         begun = {item.server_label: item.id for item in self._emitter.waiting if isinstance(item, McpListTools)}
         tried = {item.server_label for item in self._response.output if isinstance(item, McpListTools)}
         for label, tool in self._tools.items():
             if label not in tried and not self._knows(tool):
                 begun[label] = self._emitter.open_mcp_list(label)
         self._tell()
-        await _all(self._list(label, item_id) for label, item_id in begun.items())
+        await _all(self._list(label, item_id, too_many) for label, item_id in begun.items())
         self._check_choice()
 
     def open_approved(self) -> None:
@@ -100,7 +102,7 @@ class RemoteTools:
             return False
         return set(tool.names) <= {one.name for one in known}
 
-    async def _list(self, label: str, item_id: str) -> None:
+    async def _list(self, label: str, item_id: str, too_many: Callable[[Toolbox], Awaitable[str | None]]) -> None:
         try:
             tools = await self._servers.list_tools(label)
         except ServerFailed as failure:
@@ -109,8 +111,12 @@ class RemoteTools:
             )
             self._emitter.mcp_listed(item_id, [], str(failure))
         else:
-            allowed = self._tools[label].allows
-            self._emitter.mcp_listed(item_id, [tool for tool in tools if allowed(tool)])
+            allowed = [tool for tool in tools if self._tools[label].allows(tool)]
+            async with self._counting:  # one list after the other, each beside those before it
+                offered = Toolbox(self._response.tools, {**self.listed, label: allowed})
+                if problem := await too_many(offered):
+                    log.warning("mcp_list_too_long", response_id=self._response.id, server=label, tools=len(allowed))
+                self._emitter.mcp_listed(item_id, [] if problem else allowed, problem)
         self._tell()
 
     async def _call(self, item: McpCall, *, again: bool) -> None:
@@ -156,6 +162,7 @@ class RemoteTools:
 def connector(settings: Settings, sealer: Sealer | None) -> Connect:
     """What opens the servers of a response, for all jobs of a process. Raises SettingsError."""
     hosts = McpHosts(settings.mcp_allowed_hosts)
+    room = Room(settings.mcp_max_connections)
 
     @asynccontextmanager
     async def connect(
@@ -169,7 +176,7 @@ def connector(settings: Settings, sealer: Sealer | None) -> Connect:
             servers = unseal(context.generation.mcp_servers or "", sealer, context.owner)
         except SealBroken:
             raise ToolsUnavailable("This worker's ENCRYPTION_KEY is not that of the front end.") from None
-        async with Servers(servers, settings, hosts) as opened:
+        async with Servers(servers, settings, hosts, room=room, owner=context.owner) as opened:
             yield RemoteTools(context.response, items, emitter, opened, tell)
 
     return connect

@@ -20,6 +20,7 @@ from workers.attempt import Stuck
 from workers.generate import LeaseLost, NotHere
 from workers.lease import Leases
 from workers.pace import Pace
+from workers.suspects import Suspects
 
 log = structlog.get_logger()
 
@@ -34,21 +35,27 @@ _token: ContextVar[str] = ContextVar("token")  # of the lease under which this r
 
 
 class QueueWorker(Worker):
-    """Runs the jobs of one model's queue. Several share one connection pool, one set of leases and one event loop."""
+    """Runs the jobs of one queue, which is called as its model, or `keys.counts` of that.
+
+    Those of a process share one connection pool, one set of leases, one place for a suspect and one event loop.
+    """
 
     def __init__(
         self,
         model: str,
         redis: ArqRedis,
         leases: Leases,
+        suspects: Suspects,
         functions: dict[str, Callable[..., Awaitable[None]]],
         *,
         slots: int,
+        most_aside: int,
         poll_seconds: float,
         job_timeout_seconds: float,
         on_room: Callable[[], None],
     ) -> None:
-        """`on_room` is called when it has looked for jobs and has room for more."""
+        """`most_aside`: jobs that take no slot while they wait for something outside; more of them do. `on_room` is
+        called when it has looked for jobs and has room for more."""
         super().__init__(
             [func(self._adapt(name, function), name=name) for name, function in functions.items()],  # type: ignore[arg-type]
             queue_name="lr:arq",  # arq's own bookkeeping; jobs come from `shared.redis.queue`
@@ -64,9 +71,11 @@ class QueueWorker(Worker):
             log_results=False,
         )
         self.model = model
+        self._most_aside = most_aside
         self._redis = redis
         self._on_room = on_room
         self._leases = leases
+        self._suspects = suspects
         self._woken = asyncio.Event()
         self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
         self._stuck: set[str] = set()  # jobs that are left to their lease
@@ -83,13 +92,13 @@ class QueueWorker(Worker):
 
     @property
     def _free(self) -> int:
-        """Slots for more jobs: one that waits for a remote tool takes none."""
+        """Slots for more jobs."""
         return self.max_jobs - len(self.tasks) + self.aside
 
     @property
     def aside(self) -> int:
-        """Jobs that wait for something outside."""
-        return sum(map(self._leases.is_aside, self.tasks))
+        """Jobs that take no slot, because they wait for something outside."""
+        return min(sum(map(self._leases.is_aside, self.tasks)), self._most_aside)
 
     def wake(self) -> None:
         """Looks for jobs now instead of at the next poll."""
@@ -158,11 +167,17 @@ class QueueWorker(Worker):
 
     async def _claim(self) -> None:
         token = self._leases.new_token()
-        for claim in await queue.claim(self._redis, self.model, token, self._free, self._leases.milliseconds):
-            self._leases.add(claim.job_id, token)
-            task = asyncio.create_task(self._run(claim, token, self.tasks.get(claim.job_id)))
-            task.add_done_callback(lambda _: self.wake())
-            self.tasks[claim.job_id] = task
+        with self._suspects.claiming() as suspects:
+            claims = await queue.claim(
+                self._redis, self.model, token, self._free, self._leases.milliseconds, suspects=suspects
+            )
+            for claim in claims:
+                self._leases.add(claim.job_id, token)
+                if claim.suspect:
+                    self._suspects.begin(claim.job_id, token)
+                task = asyncio.create_task(self._run(claim, token, self.tasks.get(claim.job_id)))
+                task.add_done_callback(lambda _: self.wake())
+                self.tasks[claim.job_id] = task
 
     async def _run(self, claim: queue.Claim, token: str, before: asyncio.Task[Any] | None) -> None:
         """Runs a job under a lease, when `before` has ended: our own earlier run of it, which has lost its lease."""
@@ -176,6 +191,7 @@ class QueueWorker(Worker):
                 await self._release(claim.job_id, done=False)
         finally:
             self._leases.remove(claim.job_id, token)
+            self._suspects.clear(claim.job_id, token)
 
     def _reap(self) -> None:
         for job_id, task in list(self.tasks.items()):

@@ -7,11 +7,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from api.errors import ApiError
+from api.errors import ApiError, unavailable
 from api.media.download import DownloadFailed, download
 from api.media.pdf import BadPdf, read_pdf
 from api.media.text import NotText, decode_text
-from shared.address_guard import AddressGuard, AddressRefused
+from shared.address_guard import AddressGuard, AddressRefused, NotLookedUp
 from shared.data_urls import read_base64, read_data_url, write_data_url
 from shared.images import BadImage, read_image
 from shared.schema.content import InputFile, InputImage, MessagePart, ReadFile, SeenImage
@@ -135,6 +135,8 @@ class MediaReader:
             found = await download(
                 url, self._guard, max_bytes=settings.max_file_bytes, seconds=settings.remote_media_seconds
             )
+        except NotLookedUp as error:
+            raise unavailable(f"{place} cannot be fetched: {error}.") from None
         except AddressRefused as error:
             raise _bad(f"{place} is refused: {error}.", place, codes.url) from None
         except DownloadFailed as error:

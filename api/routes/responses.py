@@ -11,11 +11,11 @@ from itertools import chain
 import msgspec
 from aiohttp import web
 
-from api.admission import RETRY_UNKNOWN_SECONDS
+from api.admission import retry_seconds
 from api.auth import owner_of
 from api.cancellation import cancel, delete
 from api.compaction import compacted, summary_request
-from api.context import CHORES, CREATION, DRAINING, REDIS, SETTINGS, STREAMS
+from api.context import CHORES, CREATION, DRAINING, FLEET, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
 from api.follower import ResponseGone
 from api.items import require_sealer
@@ -54,7 +54,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
             return _result(msgspec.json.encode(response))
         if body.stream:
             return await streams.send(request, response.id, subscription, first=draft.events)
-        return _result(_checked(await streams.result(response.id, subscription)))
+        return _result(await _checked(request, await streams.result(response.id, subscription)))
 
 
 @routes.post("/v1/responses/compact")
@@ -66,7 +66,7 @@ async def compact_response(request: web.Request) -> web.Response:
     response = draft.record.response
     async with streams.end_of(response.id) as subscription, _attended(request, response):
         await creation.create(draft)
-        encoded = _checked(await streams.result(response.id, subscription))
+        encoded = await _checked(request, await streams.result(response.id, subscription))
     turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request))
     conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
     summary = compacted(_decode_response(encoded), conversation, sealer, owner_of(request))
@@ -148,7 +148,7 @@ async def _repeat(request: web.Request, body: CreateResponse, response_id: str) 
         return _result(encoded)
     streams = request.app[STREAMS]
     async with streams.end_of(response_id) as subscription:
-        return _result(_checked(await streams.result(response_id, subscription)))
+        return _result(await _checked(request, await streams.result(response_id, subscription)))
 
 
 @asynccontextmanager
@@ -188,6 +188,7 @@ def _idempotency(request: web.Request, body: bytes, response: Response) -> Idemp
 
 class _Outcome(msgspec.Struct):
     id: str
+    model: str
     error: ResponseError | None = None
 
 
@@ -196,7 +197,7 @@ _decode_response = msgspec.json.Decoder(Response).decode
 _compact = msgspec.json.Decoder(CompactRequest)
 
 
-def _checked(encoded: bytes) -> bytes:
+async def _checked(request: web.Request, encoded: bytes) -> bytes:
     """The response a client waited for. Raises ApiError where it failed: nothing else would tell it."""
     outcome = _decode_outcome(encoded)
     if outcome.error is None:
@@ -205,7 +206,9 @@ def _checked(encoded: bytes) -> bytes:
     if outcome.error.code == "invalid_prompt":
         raise ApiError(400, message, param="input", code=outcome.error.code)
     if outcome.error.code == "rate_limit_exceeded":
-        headers = {"Retry-After": str(RETRY_UNKNOWN_SECONDS)}
+        fleet = request.app[FLEET]
+        model = (await fleet.resolve(outcome.model)).id
+        headers = {"Retry-After": str(await retry_seconds(request.app[REDIS], fleet, model))}
         raise ApiError(429, message, type="rate_limit_error", code=outcome.error.code, headers=headers)
     raise server_error(message)
 

@@ -8,6 +8,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import struct
@@ -30,6 +31,7 @@ MAX_VALUE = 1 << 20  # of a string that is kept; chat templates are under 100 KB
 MAX_SHOWN = 200  # characters of a name or license
 MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 MAX_ELEMENTS = 1 << 62
+MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 
 type_of = gguf.GGUFValueType
 SCALARS = {
@@ -257,6 +259,7 @@ def _describe(
         return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32 else None
 
     architecture, template = text(general.ARCHITECTURE), values.get(gguf.Keys.Tokenizer.CHAT_TEMPLATE)
+    _check_numbers(values, architecture)
     code = number(general.FILE_TYPE)
     file_type = (
         gguf.LlamaFileType(code).name if code in set(gguf.LlamaFileType) - {gguf.LlamaFileType.GUESSED} else None
@@ -277,3 +280,17 @@ def _describe(
         chat_template=template if isinstance(template, str) else None,
         split_count=number(split.LLM_KV_SPLIT_COUNT) or 1,
     )
+
+
+def _check_numbers(values: dict[str, Value], architecture: str | None) -> None:
+    """Raises HeaderError for numbers at which llama.cpp does not refuse the file but ends its process."""
+    llm, attention = gguf.Keys.LLM, gguf.Keys.Attention
+    layers, width = (values.get(key.format(arch=architecture)) for key in (llm.BLOCK_COUNT, llm.EMBEDDING_LENGTH))
+    if isinstance(layers, int) and not 1 <= layers <= MAX_LAYERS:
+        raise HeaderError(f"damaged: it claims {layers} layers (block_count); llama.cpp takes 1 to {MAX_LAYERS}")
+    if isinstance(width, int) and width < 1:
+        raise HeaderError(f"damaged: its embedding_length is {width}")
+    for key in (attention.LAYERNORM_EPS, attention.LAYERNORM_RMS_EPS, attention.GROUPNORM_EPS):
+        epsilon = values.get(key.format(arch=architecture))
+        if isinstance(epsilon, float) and not (epsilon >= 0 and math.isfinite(epsilon)):
+            raise HeaderError(f"damaged: its {key.rpartition('.')[2]} is {epsilon}")

@@ -72,7 +72,9 @@ def calls(items: Sequence[Item]) -> bytes:
     changes: list[tuple[str, str]] = []
     for item in items:
         match item:
-            case FunctionCall(status="completed"):
+            case FunctionCall(status="incomplete") | CustomToolCall(status="incomplete"):
+                continue
+            case FunctionCall():
                 changes.append((item.call_id, "function_call_output"))
             case CustomToolCall():
                 changes.append((item.call_id, "custom_tool_call_output"))

@@ -18,10 +18,12 @@
 | lr:held:OWNER          | set    | worker                  | two days: what such an owner's jobs run as         |
 | lr:deadlines           | zset   | front end               | for good; entries go with their job                |
 | lr:wake:MODEL          | list   | front end               | a minute                                           |
+| lr:queue:MODEL:counts  | zset   | front end, then worker  | as lr:queue:MODEL, with lane, owners, claimed, wake|
 | lr:worker:ID           | string | worker                  | three heartbeats                                   |
 | lr:front:ID            | string | front end               | a third of a lease, renewed while it lives         |
 | lr:workers             | set    | worker                  | for good; members go when their worker is gone     |
 | lr:model:ID            | string | worker                  | an hour after its last worker                      |
+| lr:loads:DIGEST        | hash   | worker                  | a week from the last load of that file             |
 | lr:models              | set    | worker                  | for good; members go with their lr:model:ID        |
 | arq:job:ID             | string | front end               | until the job ends, a day at most                  |
 | arq:in-progress:ID     | string | worker                  | the lease: LEASE_SECONDS, renewed by its holder    |
@@ -51,6 +53,7 @@ MODEL_PREFIX = "lr:model:"
 WORKERS = "lr:workers"
 WORKER_PREFIX = "lr:worker:"
 LEASE_PREFIX = in_progress_key_prefix
+RETRY_PREFIX = retry_key_prefix
 
 
 def response(response_id: str) -> str:
@@ -129,6 +132,16 @@ def deadline(job_id: str, model: str) -> str:
     return f"{job_id}\n{queue(model)}"
 
 
+def counts(model: str) -> str:
+    """The queue in which token counts wait, named as the functions here name the queue of a model."""
+    return f"{model}:counts"
+
+
+def asker(owner: str) -> str:
+    """An owner in such a queue: held to no share of the slots, for what is measured takes none."""
+    return f"counts:{owner}"
+
+
 def wake(model: str) -> str:
     """One element for each job enqueued, so that each wakes one worker."""
     return f"lr:wake:{model}"
@@ -137,6 +150,11 @@ def wake(model: str) -> str:
 def model(model_id: str) -> str:
     """A model variant as the last worker that served it described it: JSON, see `registry`."""
     return MODEL_PREFIX + model_id
+
+
+def loads(file: str) -> str:
+    """Who loads a model file, and how often that has ended a process: hash, see `loads`."""
+    return f"lr:loads:{hashlib.sha256(file.encode(errors='surrogateescape')).hexdigest()}"
 
 
 def worker(worker_id: str) -> str:
@@ -161,4 +179,4 @@ def job(job_id: str) -> str:
 
 def retry(job_id: str) -> str:
     """arq's count of tries."""
-    return retry_key_prefix + job_id
+    return RETRY_PREFIX + job_id

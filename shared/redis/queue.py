@@ -17,6 +17,8 @@ from shared.redis import keys, scripts
 GENERATE = "generate"  # the arq function that runs a response
 COUNT_TOKENS = "count_tokens"  # the arq function that measures a prompt
 JOB_TTL_MS = 24 * 3600 * 1000
+SUSPECT_LOSSES = 2  # a job that this many workers were lost with may be what they were lost for
+SET_BACKS = 10  # times in a response's life that its progress makes its losses forgotten
 
 POP_SECONDS = 1.0  # one blocking pop: well below the time an answer of Redis may take
 
@@ -47,7 +49,6 @@ class Terms(Struct, kw_only=True):
     share: int = 0  # jobs of this owner that may run at once, on all models; 0: as many as there are slots
     timeout_ms: int = 600_000  # how long it may wait for a worker
     ttl_ms: int = JOB_TTL_MS  # how long its definition is kept
-    first: bool = False  # goes before what the same owner has waiting
     # it is refused ...
     max_queue: int = 0  # ... where so many jobs wait and the owner has its part of them; 0: never
     max_wait_ms: int = 0  # ... where it would wait longer than that; 0: never
@@ -99,16 +100,37 @@ async def enqueue(redis: Redis, model: str, job_id: str, terms: Terms, function:
         raise Refused.of(outcome[1:])
 
 
+async def withdraw(redis: Redis, model: str, job_id: str, owner: str) -> int:
+    """Takes a job out of its queue for which nobody waits any more; returns how many workers were lost with it."""
+    lost: int = await scripts.WITHDRAW.call(
+        redis, [*names(model, job_id, owner), keys.lease(job_id), keys.retry(job_id)], [job_id, owner]
+    )
+    return lost
+
+
+async def busy(redis: Redis, model: str) -> tuple[int, int]:
+    """How many jobs of a model's queue wait, and how many were claimed."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.zcard(keys.queue(model))
+        pipeline.hlen(keys.claimed(model))
+        there, claimed = await pipeline.execute()
+    return max(there - claimed, 0), claimed
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A job that is ours while we renew its lease."""
 
     job_id: str
     score: int  # milliseconds of Redis' clock when it was enqueued
+    suspect: bool  # SUSPECT_LOSSES workers were lost with it, without progress
 
 
-async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int) -> list[Claim]:
-    """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner."""
+async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int, *, suspects: int = 1) -> list[Claim]:
+    """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner.
+
+    Up to `suspects` of them are suspects: one that ends its worker takes all down that run beside it.
+    """
     found = await scripts.CLAIM.call(
         redis,
         [keys.queue(model), keys.claimed(model), keys.owners(model), keys.SHARES, keys.DEADLINES],
@@ -122,9 +144,22 @@ async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int
             2 * JOB_TTL_MS,
             keys.JOB_PREFIX,
             keys.RESPONSE_PREFIX,
+            keys.RETRY_PREFIX,
+            suspects,
+            SUSPECT_LOSSES,
         ],
     )
-    return [Claim(found[i].decode(), int(float(found[i + 1]))) for i in range(0, len(found), 2)]
+    return [Claim(found[i].decode(), int(float(found[i + 1])), found[i + 2] == 1) for i in range(0, len(found), 3)]
+
+
+async def set_back(redis: Redis, job_id: str, token: str) -> bool:
+    """Forgets that workers were lost with a response that goes on now, SET_BACKS times at most; whether it did."""
+    done: int = await scripts.SET_BACK.call(
+        redis,
+        [keys.lease(job_id), keys.response(job_id), keys.job(job_id), keys.retry(job_id)],
+        [token, SET_BACKS],
+    )
+    return done == 1
 
 
 @dataclass(frozen=True, slots=True)

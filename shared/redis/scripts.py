@@ -49,6 +49,7 @@ RENEW: Final = _script("_lease", "renew")
 APPEND: Final = _script("_lease", "append")
 FINISH: Final = _script("_conversation", "_lease", "finish")
 OVERDUE: Final = _script("overdue")
+WITHDRAW: Final = _script("withdraw")
 EXPIRE: Final = _script("expire")
 RELEASE: Final = _script("release")
 CONTEXT: Final = _script("_conversation", "context")
@@ -57,7 +58,9 @@ CANCEL: Final = _script("cancel")
 DELETE: Final = _script("delete")
 DISCARD: Final = _script("discard")
 START: Final = _script("start")
+LOST_LOADS: Final = _script("lost_loads")
 RATE: Final = _script("rate")
+SET_BACK: Final = _script("_lease", "set_back")
 CHECKPOINT: Final = _script("_lease", "checkpoint")
 CONVERSATION_CREATE: Final = _script("_conversation", "conversation_create")
 CONVERSATION_UPDATE: Final = _script("_conversation", "conversation_update")
@@ -68,9 +71,9 @@ CONVERSATION_PAGE: Final = _script("conversation_page")
 CONVERSATION_ITEMS: Final = _script("_conversation", "conversation_items")
 ALL: Final = (
     *(CREATE, ENQUEUE, CLAIM, RENEW, APPEND, FINISH, RELEASE, CONTEXT, WORKERS, CANCEL, DELETE, START, CHECKPOINT),
-    *(RATE, DISCARD),
+    *(RATE, DISCARD, SET_BACK),
     *(CONVERSATION_CREATE, CONVERSATION_UPDATE, CONVERSATION_DELETE, CONVERSATION_ADD, CONVERSATION_REMOVE),
-    *(OVERDUE, EXPIRE),
+    *(OVERDUE, EXPIRE, WITHDRAW, LOST_LOADS),
     *(CONVERSATION_PAGE, CONVERSATION_ITEMS),
 )
 

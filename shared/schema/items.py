@@ -63,12 +63,13 @@ class FunctionCallOutput(Struct, tag_field="type", tag="function_call_output", k
 
 
 class CustomToolCall(Struct, tag_field="type", tag="custom_tool_call", kw_only=True):
-    """A call of a `custom` tool; `input` is free text, or text by the tool's grammar."""
+    """A call of a `custom` tool; `input` is free text, or text by the tool's grammar. One that was cut says so."""
 
     id: str
     call_id: str
     name: str
     input: str
+    status: ItemStatus | UnsetType = UNSET
     namespace: str | UnsetType | None = UNSET
 
 
@@ -157,6 +158,7 @@ class CustomToolCallInput(Struct, kw_only=True):
     input: str
     id: str | None = None
     namespace: str | None = None
+    status: ItemStatus | None = None
 
 
 class CallOutputInput(Struct, kw_only=True):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import openai
 import pytest
 from redis.asyncio import Redis
 
+from api import creation
 from api.context import CREATION, FLEET
 from api.creation import Draft
-from shared.redis import keys
+from shared.redis import counting, keys
 from shared.schema.request import CreateResponse
 from tests.api.sockets import Socket
 from tests.conftest import StackFactory
@@ -20,6 +22,8 @@ from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import check_response, parse_sse
 from tests.workers.test_worker import freeze, until_length
+from workers import process
+from workers.attempt import MAX_TRIES
 from workers.engine.core import GenerationRequest
 from workers.engine.scripted import Script, ScriptedEngine
 from workers.pace import Pace
@@ -120,16 +124,154 @@ async def test_nobody_waits_where_a_slot_is_free(make_stack: StackFactory) -> No
     gate.set()
 
 
-async def test_counting_tokens_is_refused_like_a_generation(make_stack: StackFactory) -> None:
+LONG = "word " * 8000  # more bytes than the context has tokens, and more tokens than it holds
+FITS = "x" * 31_000  # fits, which its bytes alone do not show
+
+
+async def count(stack: Stack, text: str = "Hi") -> tuple[int, Any]:
+    body = {"model": MODEL, "input": text}
+    async with stack.http.post(stack.url + "/v1/responses/input_tokens", json=body) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_what_is_measured_waits_for_no_slot(make_stack: StackFactory) -> None:
     stack = await make_stack(slots=1, max_queue=1)
     gate = await busy(stack)
-    await post(stack, background=True)
-    async with stack.http.post(
-        stack.url + "/v1/responses/input_tokens", json={"model": MODEL, "input": "Hi"}
-    ) as answer:
-        assert answer.status == 429
-        assert (await answer.json())["error"]["code"] == "overloaded"
+    assert (await count(stack))[0] == 200
+    status, body, _ = await post(stack, input=LONG, background=True)
+    assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+    status, body, _ = await post(stack, background=True)
+    assert (status, body["status"]) == (200, "queued")
+    assert (await count(stack))[0] == 200  # though nothing more can be queued
     gate.set()
+
+
+class Measuring:
+    """Workers that measure nothing until `go` is set."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.begun: list[str] = []
+        self.go = asyncio.Event()
+        self._really = process.count_tokens
+        patch.setattr(process, "count_tokens", self)
+
+    async def __call__(self, services: Any, model: str, request_id: str, *arguments: Any) -> None:
+        self.begun.append(request_id)
+        await self.go.wait()
+        await self._really(services, model, request_id, *arguments)
+
+
+async def waiting_counts(redis: Redis) -> set[str]:
+    return {job.decode() for job in await redis.zrange(keys.queue(keys.counts(VARIANT)), 0, -1)}
+
+
+async def test_a_response_is_created_unmeasured_where_no_worker_begins_to_measure_it(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creation, "BEGIN_SECONDS", 0.0)
+    measuring = Measuring(monkeypatch)
+    stack = await make_stack()
+    asked = [asyncio.create_task(count(stack)) for _ in range(process.COUNTS_AT_ONCE)]
+    await until(lambda: len(measuring.begun) == process.COUNTS_AT_ONCE)
+    status, response, _ = await post(stack, input=LONG, background=True)
+    assert (status, response["status"]) == (200, "queued")
+    end = (await stack.resume(response["id"]))[-1]
+    assert (end["type"], end["response"]["error"]["code"]) == ("response.failed", "invalid_prompt")
+    status, body, _ = await post(stack, input=LONG)
+    assert (status, body["error"]["code"]) == (400, "invalid_prompt")
+    assert "Shorten the input" in body["error"]["message"]
+    assert (await post(stack, input=FITS))[1]["status"] == "completed"
+    assert await waiting_counts(redis) == set(measuring.begun)  # the others were withdrawn
+    measuring.go.set()
+    assert [(await each)[0] for each in asked] == [200, 200]
+
+
+async def test_a_count_that_takes_too_long_is_a_503_and_stops_no_response(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creation, "COUNT_SECONDS", 0.2)
+    measuring = Measuring(monkeypatch)
+    stack = await make_stack()
+    status, body = await count(stack)
+    assert (status, body["error"]["code"]) == (503, "service_unavailable")
+    assert (await post(stack, input=FITS))[1]["status"] == "completed"
+    measuring.go.set()
+    async with asyncio.timeout(10):
+        while await waiting_counts(redis) or await redis.keys("arq:*"):
+            await asyncio.sleep(0.005)
+
+
+async def test_who_leaves_withdraws_what_was_to_be_measured(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring = Measuring(monkeypatch)
+    stack = await make_stack()
+    asked = [asyncio.create_task(count(stack)) for _ in range(process.COUNTS_AT_ONCE + 1)]
+    await until(lambda: len(measuring.begun) == process.COUNTS_AT_ONCE)
+    async with asyncio.timeout(10):
+        while len(await waiting_counts(redis)) <= process.COUNTS_AT_ONCE:
+            await asyncio.sleep(0.005)
+    for each in asked:
+        each.cancel()
+    async with asyncio.timeout(10):
+        while len(await redis.keys(keys.job("count*"))) > 0:
+            await asyncio.sleep(0.005)
+    measuring.go.set()
+    async with asyncio.timeout(10):
+        while await waiting_counts(redis):
+            await asyncio.sleep(0.005)
+    assert len(measuring.begun) == process.COUNTS_AT_ONCE
+
+
+async def test_as_many_counts_wait_as_requests_may(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring = Measuring(monkeypatch)
+    stack = await make_stack(max_queue=1)
+    asked = []
+    for number in range(process.COUNTS_AT_ONCE + 1):
+        asked.append(asyncio.create_task(count(stack)))
+        await until(lambda number=number: len(measuring.begun) == min(number + 1, process.COUNTS_AT_ONCE))  # type: ignore[misc]
+    async with asyncio.timeout(10):
+        while len(await waiting_counts(redis)) <= process.COUNTS_AT_ONCE:
+            await asyncio.sleep(0.005)
+    status, body = await count(stack)
+    assert (status, body["error"]["code"]) == (429, "overloaded")
+    assert (await post(stack, input=FITS))[1]["status"] == "completed"  # it is measured by nobody
+    measuring.go.set()
+    await asyncio.gather(*asked)
+
+
+async def test_an_input_that_takes_three_workers_down_is_measured_no_more(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = await make_stack()
+    monkeypatch.setattr(counting, "new_id", lambda kind: "count_poison")
+    asking: list[Callable[[], Coroutine[Any, Any, Any]]] = [lambda: count(stack), lambda: post(stack, input=FITS)]
+    for ask in asking:
+        await redis.set(keys.retry("count_poison"), MAX_TRIES)  # so many were lost with it
+        status, body, *_ = await ask()
+        assert (status, body["error"]["code"]) == (500, "server_error")
+        assert "3 workers were lost while they measured this input" in body["error"]["message"]
+        async with asyncio.timeout(10):
+            while await waiting_counts(redis) or await redis.keys("arq:*"):
+                await asyncio.sleep(0.005)
+    assert stack.engine.requests == []
+
+
+async def test_an_input_that_may_have_ended_a_worker_is_not_generated_either(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creation, "COUNT_SECONDS", 0.2)
+    monkeypatch.setattr(counting, "new_id", lambda kind: "count_poison")
+    measuring = Measuring(monkeypatch)
+    stack = await make_stack()
+    await redis.set(keys.retry("count_poison"), 1)
+    status, body, retry = await post(stack, input=FITS)
+    assert (status, body["error"]["code"], bool(retry)) == (503, "service_unavailable", True)
+    assert measuring.begun
+    assert stack.engine.requests == []
+    measuring.go.set()
 
 
 async def test_a_key_that_was_used_before_is_answered_though_the_queue_is_full(make_stack: StackFactory) -> None:
@@ -274,6 +416,16 @@ async def test_a_response_that_waits_for_too_long_fails_for_whoever_waits_for_it
         assert (await post(stack))[0] == 200
         assert len(stack.engine.requests) == 2
     await until_empty(redis, keys.DEADLINES)
+
+
+async def test_who_waited_for_too_long_is_told_how_long_it_would_take_now(make_stack: StackFactory) -> None:
+    stack = await make_stack(slots=1, queue_timeout_seconds=0.2)
+    gate = await busy(stack, seconds=11.0)
+    for _ in range(2):
+        assert (await post(stack, background=True))[0] == 200
+    status, body, retry = await post(stack)
+    assert (status, body["error"]["code"], retry) == (429, "rate_limit_exceeded", "33")  # behind two others
+    gate.set()
 
 
 async def test_a_response_whose_worker_died_is_given_up_where_no_other_comes(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from shared.names import NamesBusy
 from tests.api.test_images import image, text, user
 from tests.conftest import StackFactory
 from tests.pictures import picture
@@ -194,3 +195,16 @@ async def test_a_name_cannot_change_its_address_between_check_and_connection(
     assert status == 200, body
     assert asked == ["rebind.example"]
     assert site.asked == [(f"rebind.example:{port}", "/x.png")]  # the name is still told
+
+
+async def test_too_many_names_at_once_are_no_fault_of_the_address(
+    open_stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        raise NamesBusy
+
+    creation = next(value for value in open_stack.fronts[0].app.values() if hasattr(value, "_media"))
+    monkeypatch.setattr(creation._media._guard, "_resolve", resolve)
+    status, body = await open_stack.post(input=[user(image("http://busy.example/x.png"))])
+    assert (status, body["error"]["code"]) == (503, "service_unavailable")
+    assert "too many names are looked up here at the moment" in body["error"]["message"]

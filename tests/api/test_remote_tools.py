@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from shared.redis import keys
 from shared.settings import Settings, SettingsError
 from tests.conftest import StackFactory
 from tests.mcp_servers import Running, calculator, documentation_server, many_results, slow_server
-from tests.stack import Stack
+from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import Event, check_response, check_stream, text_of
 from tests.workers.test_worker import freeze
@@ -416,6 +418,30 @@ async def test_a_running_tool_holds_no_slot(make_stack: StackFactory) -> None:
         assert text_of((await first)[1]) == "after"
 
 
+async def test_only_so_many_jobs_wait_without_a_slot(make_stack: StackFactory) -> None:
+    template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
+    stack = await make_stack(
+        loader=lambda *_: ScriptedEngine(chat_template=template),
+        allow_remote_mcp=True,
+        mcp_allowed_hosts=("127.0.0.1",),
+        encryption_key="k",
+        slots=1,
+        mcp_jobs_aside=2,
+    )
+    worker = stack.workers[0]._workers[f"{MODEL}@q8_0"]
+    async with slow_server() as slow:
+        stack.engine.play(*(Script(*call_of("wait")) for _ in range(3)), *(Script("done") for _ in range(8)))
+        calling = [asyncio.create_task(stack.post(input="Go", tools=[mcp(slow)])) for _ in range(3)]
+        await until(lambda: len(slow.calls) == 3)
+        others = [asyncio.create_task(stack.post(input="Hi", background=True)) for _ in range(5)]
+        assert [status for status, _ in await asyncio.gather(*others)] == [200] * 5
+        await worker._poll_iteration()
+        assert (worker.running, worker.aside, worker.has_room) == (3, 2, False)
+        slow.release.set()
+        assert [text_of(response) for _, response in await asyncio.gather(*calling)] == ["done"] * 3
+        await until(lambda: len(stack.engine.requests) == 3 + 3 + 5)
+
+
 # what is refused, and what is kept secret
 
 
@@ -614,3 +640,53 @@ async def until_said(redis: Redis, response_id: str, what: bytes) -> None:
     async with asyncio.timeout(10):
         while not any(what in fields[b"e"] for _, fields in await redis.xrange(keys.events(response_id))):
             await asyncio.sleep(0.005)
+
+
+async def test_a_server_whose_name_is_not_answered_holds_up_nobody_else(
+    qwen: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+    slow = _slow_names(monkeypatch, lambda: answer.wait(60))
+    servers = [{"type": "mcp", "server_label": f"s{n}", "server_url": f"http://n{n}.tarpit.example/"} for n in range(3)]
+    function = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"a": {}}}}
+    hostile = [asyncio.create_task(qwen.post(input="Hi", tools=servers)) for _ in range(20)]
+    try:
+        await until(lambda: len(slow) >= 6)
+        async with asyncio.timeout(8):  # less than MCP_CONNECT_SECONDS
+            status, response = await qwen.post(input="Hi", tools=[function])
+        assert status == 200, response
+        assert not any(task.done() for task in hostile)
+    finally:
+        answer.set()
+        for task in hostile:
+            task.cancel()
+        await asyncio.gather(*hostile, return_exceptions=True)
+
+
+async def test_servers_of_one_request_are_checked_at_once(
+    make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = await make_stack(allow_remote_mcp=True, encryption_key="a key for tests")
+    together = threading.Barrier(3)
+    slow = _slow_names(monkeypatch, lambda: together.wait(5))
+    servers = [{"type": "mcp", "server_label": f"s{n}", "server_url": f"http://n{n}.tarpit.example/"} for n in range(3)]
+    status, response = await stack.post(input="Hi", tools=servers)
+    assert (status, response["error"]["param"]) == (400, response["error"]["message"].partition(":")[0])
+    assert response["error"]["message"].endswith("is not among those that MCP servers may be at (MCP_ALLOWED_HOSTS).")
+    assert (sorted(slow), together.broken) == ([f"n{n}.tarpit.example" for n in range(3)], False)
+
+
+def _slow_names(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> list[str]:
+    """Names below tarpit.example are private ones, and are answered when `wait` returns; returns those asked for."""
+    asked: list[str] = []
+    original = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **fields: Any) -> Any:
+        if not str(host).endswith("tarpit.example"):
+            return original(host, port, *args, **fields)
+        asked.append(host)
+        wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked

@@ -147,12 +147,31 @@ async def test_tool_choice_none_offers_nothing(qwen: Stack) -> None:
     assert "get_weather" not in prompt(qwen)
 
 
-async def test_a_call_that_was_cut_is_incomplete_and_waits_for_no_output(qwen: Stack) -> None:
-    qwen.engine.play(Script(*call_of("get_weather", '{"city": "Rome"}')))
-    final = check_stream(await qwen.stream(input="Weather?", tools=[WEATHER], max_output_tokens=8))
+@pytest.mark.parametrize(
+    ("tool", "call"),
+    [(WEATHER, call_of("get_weather", '{"city": "Rome"}')), (NOTE, call_of("note", '{"input": "Milk and bread"}'))],
+)
+async def test_a_call_that_was_cut_is_incomplete_and_waits_for_no_output(
+    qwen: Stack, tool: dict[str, Any], call: tuple[str, ...]
+) -> None:
+    async with qwen.http.post(qwen.url + "/v1/conversations", json={}) as made:
+        conversation = (await made.json())["id"]
+    qwen.engine.play(Script(*call))
+    final = check_stream(
+        await qwen.stream(input="Go", tools=[tool], max_output_tokens=len(call) - 8, conversation=conversation)
+    )
     assert final["status"] == "incomplete"
-    status, _ = await qwen.post(input="Go on.", previous_response_id=final["id"])
-    assert status == 200
+    cut = final["output"][-1]
+    assert cut["status"] == "incomplete"
+    assert (await qwen.get(f"/v1/responses/{final['id']}"))[1] == final
+    assert (await qwen.post(input="Go on.", previous_response_id=final["id"]))[0] == 200
+    assert (await qwen.post(input="Go on.", conversation=conversation))[0] == 200
+    kind = cut["type"] + "_output"
+    answered = [cut, {"type": kind, "call_id": cut["call_id"], "output": "done"}]
+    status, body = await qwen.post(input=answered, tools=[tool])
+    assert status == 400
+    assert "is incomplete and takes no output" in body["error"]["message"]
+    assert (await qwen.post(input=[cut, {"role": "user", "content": "Go on."}], tools=[tool]))[0] == 200
 
 
 async def test_hosted_tools_are_ignored_or_refused_by_setting(make_stack: StackFactory) -> None:

@@ -7,7 +7,9 @@ both at a fixed pace. Each generation is noted in a file: so a test knows which 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from workers.engine.generation import Generation
 from workers.engine.scripted import Script, ScriptedEngine
 
 TEMPLATE = Path(__file__).parent.parent / "workers" / "dialects" / "templates" / "Qwen-Qwen3-0.6B.jinja"
+FALL = "Fall over"  # a prompt that ends the scripted engine's process before anything is generated
 THINKING = 12  # words of reasoning before a scripted answer
 _WORDS = re.compile(r"Say (\d+) words")
 _TOOLS = re.compile(r"Use (one tool|both tools) with (~[0-9a-f]+)")
@@ -64,6 +67,8 @@ def scripted() -> ScriptedEngine:
 
     def script(request: GenerationRequest) -> Script:
         prompt = engine.text(request.tokens[: len(request.tokens) - request.generated])
+        if FALL in prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
         if asked := _TOOLS.findall(prompt):
             text = calls(prompt, *asked[-1])
             return Script(*(engine.piece(token) for token in engine.tokenize(text)[request.generated :]))

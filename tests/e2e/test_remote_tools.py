@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 
+import jsonschema
 import pytest
 from agents import Agent, HostedMCPTool, ModelSettings, OpenAIResponsesModel, Runner, set_tracing_disabled
 from openai import AsyncOpenAI
@@ -54,7 +55,7 @@ async def test_the_announcements_example(up: Up, docs: Running) -> None:
     assert docs.calls == [(FETCH, {})]
 
 
-async def test_it_streams_and_the_cache_is_used_again(up: Up, docs: Running) -> None:
+async def test_it_streams(up: Up, docs: Running) -> None:
     body = {
         "model": MODEL,
         "stream": True,
@@ -64,8 +65,34 @@ async def test_it_streams_and_the_cache_is_used_again(up: Up, docs: Running) -> 
     }
     final = check_stream(parse_sse(await curl(f"{up.url}/v1/responses", json.dumps(body))))
     assert SENTENCE in text_of(final)
-    usage = final["usage"]
-    assert usage["input_tokens_details"]["cached_tokens"] > 0.3 * usage["input_tokens"]
+
+
+async def test_the_second_generation_reads_the_question_from_the_cache(client: AsyncOpenAI, docs: Running) -> None:
+    """No other request has this question, so the first generation finds no more in the cache than what stands before
+    it: that may be in the cache for both."""
+    tool = {"type": "mcp", "server_label": "tiktoken", "server_url": docs.url, "allowed_tools": [FETCH]}
+    short, question = ("Go on.", "Go on. " + " ".join(f"My note {n} is about {n * n} pears." for n in range(60)))
+
+    async def ask(text: str) -> tuple[int, int]:
+        """Tokens of both generations' prompts, and how many of them were in the cache."""
+        response = await client.responses.create(
+            model=MODEL,
+            input=text,
+            tools=[tool],  # type: ignore[list-item]
+            tool_choice="required",
+            reasoning={"effort": "none"},
+            temperature=0,
+            max_output_tokens=100,
+        )
+        assert [item.type for item in response.output][:2] == ["mcp_list_tools", "mcp_call"]
+        assert response.usage
+        return response.usage.input_tokens, response.usage.input_tokens_details.cached_tokens
+
+    tokens, _ = await ask(short)
+    longer, cached = await ask(question)
+    extra = (longer - tokens) // 2  # the question's, which both prompts have
+    assert extra > tokens  # more than all that another request can have left in the cache
+    assert cached > extra
 
 
 @pytest.fixture
@@ -148,6 +175,26 @@ async def test_a_chosen_tool_is_called_whatever_is_asked(
     assert call.name == "search_tiktoken_documentation"
     assert list(json.loads(call.arguments)) == ["query"]  # its schema demands it
     assert response.output[-1].type == "message"
+
+
+async def test_an_answer_by_a_schema_behind_a_call(client: AsyncOpenAI, docs: Running) -> None:
+    properties = {"sentence": {"type": "string"}}
+    schema = {"type": "object", "properties": properties, "required": ["sentence"], "additionalProperties": False}
+    for choice in ("auto", "required"):
+        response = await client.responses.create(
+            model=MODEL,
+            input=QUESTION,
+            tools=[{"type": "mcp", "server_label": "tiktoken", "server_url": docs.url, "allowed_tools": [FETCH]}],
+            tool_choice=choice,  # type: ignore[call-overload]
+            text={"format": {"type": "json_schema", "name": "answer", "strict": True, "schema": schema}},
+            temperature=0,
+            max_output_tokens=1000,
+        )
+        kinds = [item.type for item in response.output if item.type != "reasoning"]
+        assert kinds == ["mcp_list_tools", "mcp_call", "message"]
+        assert response.status == "completed"
+        jsonschema.validate(json.loads(response.output_text), schema)
+    assert docs.calls == [(FETCH, {})] * 2
 
 
 async def test_a_harmony_model_calls_and_answers(client: AsyncOpenAI, docs: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import struct
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from shared.catalog import Header, HeaderError, read_header
 from tests.shared.gguf_files import write_gguf
+from tests.shared.patched_gguf import patched
 
 STRING, ARRAY, UINT32 = 8, 9, 4
 
@@ -123,6 +125,24 @@ def test_a_hostile_file_is_refused_with_a_short_reason(content: bytes, tmp_path:
     assert len(str(refusal.value)) < 200
     assert str(refusal.value).isprintable()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024  # KiB
+
+
+@pytest.mark.parametrize(
+    ("key", "layout", "value"),
+    [
+        *(("block_count", "<I", value) for value in (0, 513, 2**31 - 1, 2**32 - 1)),
+        ("embedding_length", "<I", 0),
+        *(("attention.layer_norm_rms_epsilon", "<f", value) for value in (-1.0, math.nan, math.inf)),
+    ],
+)
+def test_numbers_at_which_llama_cpp_ends_its_process_are_refused(
+    key: str, layout: str, value: float, tmp_path: Path
+) -> None:
+    path = write_gguf(tmp_path / "m.gguf", extra=lambda writer: writer.add_layer_norm_rms_eps(1e-6))
+    assert read_header(path).layers == 2
+    path.write_bytes(patched(path.read_bytes(), f"qwen3.{key}", value, layout))
+    with pytest.raises(HeaderError, match=rf"damaged: it.* {key.rpartition('.')[2]}|block_count"):
+        read_header(path)
 
 
 def test_metadata_that_fill_a_sparse_file_are_not_read_to_the_end(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ async def test_a_stream_outlasts_a_failover(sentinel: Sentinel, make_at: StackFa
     """Webs, workers and arq find the new master; the old one, which still answers, is left."""
     stack = await make_at(sentinel.url)
     gate = asyncio.Event()
-    stack.engine.play(Script("one", gate, " two"))
+    stack.engine.play(Script("one", gate, " two"), Script(" two"))  # should its lease lapse meanwhile, it goes on
     stream = asyncio.create_task(stack.stream(input="Hi"))
     await until(lambda: stack.engine.stats.generated_tokens == 1)
     await sentinel.fail_over()

@@ -155,3 +155,11 @@ def test_nothing_follows_the_terminal_event() -> None:
     emitter.complete(USAGE)
     with pytest.raises(EmitterError):
         emitter.text("more")
+
+
+def test_a_list_that_fails_without_a_word_has_failed() -> None:
+    emitter = Emitter(new_response(), 0)
+    emitter.mcp_listed(emitter.open_mcp_list("label"), [], "")
+    kinds = [json.loads(event)["type"] for event in emitter.take()]
+    assert "response.mcp_list_tools.failed" in kinds
+    assert "response.mcp_list_tools.completed" not in kinds

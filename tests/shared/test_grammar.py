@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 from collections.abc import Callable
@@ -10,10 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llguidance import LLMatcher, LLTokenizer
 
-from shared.excess import regex_size
-from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, lark_tokens, loosened
+import shared.grammar
+from shared.excess import LARGEST, regex_size
+from shared.grammar import (
+    Unsupported,
+    check_grammar,
+    check_parameters,
+    check_schema,
+    json_grammar,
+    lark_tokens,
+    loosened,
+)
 from shared.grammar_apart import START_SECONDS
+from shared.remembered import Remembered
+from shared.settings import Settings
 from shared.trial import Trials
 
 OBJECT = {"type": "object"}
@@ -139,6 +152,37 @@ def test_a_schema_is_loosened_where_it_cannot_be_kept_and_only_there() -> None:
 )
 def test_at_worst_the_type_is_kept(schema: dict[str, Any], kept: dict[str, Any]) -> None:
     assert loosened(schema) == kept
+
+
+def test_the_schemas_of_many_tools_are_looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may list MCP_MAX_TOOLS tools, several servers may be asked, and each round needs all their schemas."""
+    looked = 0
+    refused = shared.grammar._refused
+
+    def counted(*given: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return refused(*given)
+
+    monkeypatch.setattr(shared.grammar, "_refused", counted)
+    schemas = [{**OBJECT, "properties": {f"only{n}": {"type": "integer"}}} for n in range(2 * Settings().mcp_max_tools)]
+    for _ in range(2):
+        assert all(loosened(schema) is schema for schema in schemas)
+        assert looked == len(schemas)
+
+
+def test_what_is_remembered_has_bounds() -> None:
+    known: Remembered[str] = Remembered(entries=3, size=10)
+    for text in ("a", "b", "c", "d"):
+        known.put(text, text.upper(), 1)
+    assert [known.get(text) for text in "abcd"] == [None, "B", "C", "D"]
+    known.get("b")
+    known.put("e", "E", 8)
+    assert [known.get(text) for text in "bcde"] == ["B", None, "D", "E"]
+    known.put("e", "E", 9)
+    assert [known.get(text) for text in "bde"] == [None, "D", "E"]
+    known.put("too large", "x", 11)
+    assert len(known) == 0
 
 
 @pytest.mark.parametrize("parameters", [{"type": "string"}, {"type": ["object", "null"]}, {"type": 7}])
@@ -366,6 +410,74 @@ def test_a_grammar_may_allow_an_empty_text_too() -> None:
 )
 def test_a_regex_s_size_is_that_with_its_repetitions_written_out(regex: str, size: int) -> None:
     assert regex_size(regex) == size
+
+
+def fits(schema: dict[str, Any], text: str) -> bool:
+    """Whether output that is held to a schema can be a text."""
+    matcher = LLMatcher(LLTokenizer("byte"), json_grammar(schema), log_level=0)
+    return all(matcher.consume_token(byte) for byte in text.encode()) and matcher.is_accepting()
+
+
+INT64, UINT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}, {"minimum": 0, "maximum": 2**64 - 1}
+
+
+@pytest.mark.parametrize("kind", ["integer", "number", ["integer", "null"], None])
+@pytest.mark.parametrize(
+    ("bounds", "most"),
+    [(INT64, LARGEST), (UINT64, LARGEST), ({"exclusiveMaximum": 1e308, "minimum": -1e308}, LARGEST)],
+)
+def test_bounds_beyond_64_bits_are_those_of_64_bits(kind: Any, bounds: dict[str, Any], most: int) -> None:
+    schema = {**bounds, **({"type": kind} if kind else {})}
+    check_schema(schema)
+    assert fits(schema, str(2**60 + 1))
+    assert fits(schema, str(most - 1024))
+    assert not fits(schema, str(10 * most))
+    assert fits(schema, "-7") == (bounds["minimum"] < 0)
+
+
+@pytest.mark.parametrize(("least", "most"), [(2**53 + 1, 2**53 + 9), (-(2**53) - 9, -(2**53) - 1)])
+def test_bounds_between_doubles_let_nothing_else_through(least: int, most: int) -> None:
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    check_schema(schema)
+    through = [number for number in range(least - 20, most + 20) if fits(schema, str(number))]
+    assert least <= min(through) <= least + 1
+    assert most - 1 <= max(through) <= most
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ({"const": -(2**63)}, "const"),
+        ({"enum": [1, -1e19]}, "enum"),
+        ({"minimum": -1e30, "maximum": -1e29}, "maximum"),
+        ({"exclusiveMinimum": 2**63}, "exclusiveMinimum"),
+        ({"enum": [2**53 + 1]}, "enum"),
+        ({"const": 12345678901234567890}, "const"),
+        ({"const": {"a": [123456789012345678]}}, "const"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["integer", "number", None])
+def test_a_number_that_cannot_be_kept_is_refused_by_its_place(schema: dict[str, Any], place: str, kind: Any) -> None:
+    """llguidance ends the process over some of them, and writes other numbers for some."""
+    schema = {**schema, **({"type": kind} if kind else {})}
+    with pytest.raises(Unsupported) as refused:
+        check_schema({"type": "object", "properties": {"a": schema}})
+    assert refused.value.path == f"properties.a.{place}"
+    kept = loosened({"type": "object", "properties": {"a": schema}})
+    assert place not in kept["properties"]["a"]
+
+
+@pytest.mark.parametrize("number", [2**53, 10**18, -(10**18), 0.1, 1e-7, True])
+def test_a_number_that_doubles_hold_is_written_as_it_is(number: Any) -> None:
+    check_schema({"const": number})
+    assert fits({"const": number}, json.dumps(number) if number != 1e-7 else "0.0000001")
+
+
+def test_what_is_forced_is_not_followed_to_its_end() -> None:
+    """A text without a choice may be as long as its schema; llguidance takes seconds for 80,000 bytes of it."""
+    names = [f"p{number}" for number in range(7000)]
+    schema = {**OBJECT, "properties": {name: {"const": 1} for name in names}, "required": names}
+    in_bounds(lambda: [check_schema({**schema, "title": str(number)}) for number in range(3)])
 
 
 def test_one_request_gets_no_more_than_some_seconds_of_processes() -> None:

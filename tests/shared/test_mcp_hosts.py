@@ -101,9 +101,12 @@ async def test_what_is_near_is_not_listed(entry: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["169.254.169.254", "169.254.170.2", "100.100.100.200", "0.0.0.0", "255.255.255.255", "224.0.0.1",
-                "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "::", "ff02::1", "::ffff:169.254.169.254",
-                "64:ff9b::a9fe:a9fe"],
+    "address", ["169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "168.63.129.16", "0.0.0.0",
+                "255.255.255.255", "224.0.0.1", "fd00:ec2::254", "fd20:ce::254", "fd00:42::42", "fd00:a9fe:a9fe::1",
+                "fe80::1", "fe80::a9fe:a9fe", "fe80::1%eth0", "::", "ff02::1", "::ffff:169.254.169.254",
+                "::ffff:168.63.129.16", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110", "64:ff9b:1::a9fe:a9fe",
+                "64:ff9b:1:2:3:4:a83f:8110", "::ffff:0:169.254.169.254", "2002:a9fe:a9fe::1",
+                "2001::5601:5601"],
 )  # fmt: skip
 async def test_metadata_services_are_never_reached(address: str) -> None:
     given = hosts("public", "evil.example", "*.lan", "0.0.0.0/0", "::/0", evil_example=[address], x_lan=[address])

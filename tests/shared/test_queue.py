@@ -108,6 +108,64 @@ async def test_a_job_given_back_is_taken_before_others_of_its_owner(redis: Redis
     assert await claim(redis, 2) == ["a1", "a2"]
 
 
+async def lose(redis: Redis, times: int, *job_ids: str) -> None:
+    """Their workers are lost, for the so-many-th time."""
+    for job_id in job_ids:
+        await redis.set(keys.retry(job_id), times)
+    await die(redis, *job_ids)
+
+
+async def test_of_jobs_that_lost_two_workers_one_is_taken_at_a_time(redis: Redis) -> None:
+    for number in range(5):
+        await put(redis, f"a{number}")
+    await claim(redis, 3)
+    await lose(redis, queue.SUSPECT_LOSSES, "a0", "a2")
+    await lose(redis, 1, "a1")
+    first = await queue.claim(redis, MODEL, "t", 9, LEASE_MS)
+    assert [(claim.job_id, claim.suspect) for claim in first if claim.suspect] == [("a0", True)]
+    assert [claim.job_id for claim in first] == ["a0", "a1", "a3", "a4"]
+    await put(redis, "a5")
+    beside = await queue.claim(redis, MODEL, "t", 9, LEASE_MS, suspects=0)
+    assert [(claim.job_id, claim.suspect) for claim in beside] == [("a5", False)]
+    assert [claim.job_id for claim in await queue.claim(redis, MODEL, "other", 9, LEASE_MS)] == ["a2"]
+
+
+async def test_a_suspect_that_waits_keeps_no_place_from_others(redis: Redis) -> None:
+    for number in range(4):
+        await put(redis, f"a{number}")
+    await claim(redis, 2)
+    await lose(redis, queue.SUSPECT_LOSSES, "a0", "a1")
+    taken = await queue.claim(redis, MODEL, "t", 2, LEASE_MS, suspects=0)
+    assert [claim.job_id for claim in taken] == ["a2", "a3"]
+
+
+async def test_a_response_that_goes_on_is_no_suspect_any_more_so_many_times(redis: Redis) -> None:
+    await put(redis, "a0")
+    await redis.hset(keys.response("a0"), "status", "in_progress")  # type: ignore[misc]
+    assert await claim(redis) == ["a0"]
+    await redis.set(keys.retry("a0"), 3)
+    assert not await queue.set_back(redis, "a0", "another")
+    assert await redis.get(keys.retry("a0")) == b"3"
+    for _ in range(queue.SET_BACKS):
+        await redis.set(keys.retry("a0"), 3, ex=1000)
+        assert await queue.set_back(redis, "a0", "t")
+        assert await redis.get(keys.retry("a0")) == b"1"  # the try that runs
+        assert await redis.ttl(keys.retry("a0")) > 0
+    await redis.set(keys.retry("a0"), 3)
+    assert not await queue.set_back(redis, "a0", "t")
+    assert await redis.get(keys.retry("a0")) == b"3"
+
+
+async def test_what_has_ended_is_not_set_back(redis: Redis) -> None:
+    await put(redis, "a0")
+    assert await claim(redis) == ["a0"]
+    await redis.set(keys.retry("a0"), 3)
+    assert not await queue.set_back(redis, "a0", "t")  # no record: a token count
+    await end(redis, "a0")
+    assert not await queue.set_back(redis, "a0", "t")
+    assert await redis.keys("arq:*") == []
+
+
 async def test_an_owner_with_a_share_never_runs_more_on_all_models_together(redis: Redis) -> None:
     other = "publisher/other@q8_0"
     for number in range(4):
@@ -148,12 +206,37 @@ async def test_a_share_that_is_taken_away_holds_nobody_back(redis: Redis) -> Non
     assert await claim(redis, 9) == ["a1", "a2", "a3", "a4"]
 
 
-async def test_what_is_short_goes_before_what_its_own_owner_has_waiting(redis: Redis) -> None:
-    await put(redis, "b0", "b")
+async def test_what_is_withdrawn_leaves_nothing_and_tells_how_many_workers_it_took(redis: Redis) -> None:
     await put(redis, "a0")
-    await put(redis, "a1", first=True)
-    await put(redis, "a2", first=True)
-    assert await claim(redis, 4) == ["b0", "a1", "a2", "a0"]
+    assert await queue.withdraw(redis, MODEL, "a0", "a") == 0
+    assert await redis.keys("lr:queue:*") + await redis.keys("lr:lane:*") + await redis.keys("arq:*") == []
+    assert await redis.exists(keys.DEADLINES, keys.owners(MODEL)) == 0
+    assert await claim(redis) == []
+    await put(redis, "a1")
+    await claim(redis)
+    await lose(redis, 2, "a1")
+    assert await queue.withdraw(redis, MODEL, "a1", "a") == 2
+    assert await claim(redis) == []
+    assert await redis.keys("arq:*") == []
+
+
+async def test_what_runs_is_withdrawn_from_all_others(redis: Redis) -> None:
+    await put(redis, "a0")
+    await put(redis, "a1")
+    assert await claim(redis, 2) == ["a0", "a1"]
+    await redis.set(keys.retry("a0"), 2)
+    assert await queue.withdraw(redis, MODEL, "a0", "a") == 1  # the second try runs
+    assert not await redis.exists(keys.job("a0"))
+    await end(redis, "a0", "a1")
+    assert await redis.keys("arq:*") == []
+
+
+async def test_what_is_kept_for_a_moment_only_shortens_the_life_of_nothing_else(redis: Redis) -> None:
+    await put(redis, "a0", share=1)
+    await put(redis, "a1", share=1, ttl_ms=1000)
+    for key in (keys.queue(MODEL), keys.lane(MODEL, "a"), keys.owners(MODEL), keys.SHARES):
+        assert await redis.pttl(key) > 24 * 3600 * 1000
+    assert await redis.pttl(keys.job("a1")) <= 1000
 
 
 async def test_more_owners_than_one_page_are_all_served(redis: Redis) -> None:
@@ -240,7 +323,7 @@ def test_whatever_happens_the_order_is_the_rules(
     def take(wanted: object) -> list[bytes]:
         names = [keys.queue(MODEL), keys.claimed(MODEL), keys.owners(MODEL), keys.SHARES, keys.DEADLINES]
         prefixes = [keys.LEASE_PREFIX, keys.lane(MODEL, ""), keys.HELD_PREFIX]
-        others = [keys.JOB_PREFIX, keys.RESPONSE_PREFIX]
+        others = [keys.JOB_PREFIX, keys.RESPONSE_PREFIX, keys.RETRY_PREFIX, 1, queue.SUSPECT_LOSSES]
         return run(scripts.CLAIM, names, *prefixes, "t", wanted, LEASE_MS, 10**6, *others)  # type: ignore[return-value]
 
     def came(job_id: str) -> float:
@@ -254,7 +337,7 @@ def test_whatever_happens_the_order_is_the_rules(
                 run(scripts.ENQUEUE, queue.names(MODEL, job_id, owner), job_id, b"", queue.encode_terms(terms))
                 model.put(job_id, owner, shares[owner])
         elif kind == "claim":
-            assert [job_id.decode() for job_id in take(first)[::2]] == model.claim(first, came)  # type: ignore[arg-type]
+            assert [job_id.decode() for job_id in take(first)[::3]] == model.claim(first, came)  # type: ignore[arg-type]
         elif kind == "cancel":
             jobs = [job_id for lane in model.lanes.values() for job_id in lane]
             if jobs:  # it leaves the queue, and whoever looks into its lane finds it out
@@ -278,7 +361,7 @@ def test_whatever_happens_the_order_is_the_rules(
                 assert run(scripts.RELEASE, names, "t", job_id, int(kind == "end")) == 1
                 if kind == "give back":
                     model.left.append(job_id)
-    assert [job_id.decode() for job_id in take(10**3)[::2]] == model.claim(10**3, came)
+    assert [job_id.decode() for job_id in take(10**3)[::3]] == model.claim(10**3, came)
     left = sum(map(len, model.lanes.values()))
     assert blocking.zcard(keys.queue(MODEL)) == len(model.running) + left
     assert blocking.hlen(keys.claimed(MODEL)) == len(model.running)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared.schema.content import InputText, OutputText, ReasoningText
@@ -15,6 +17,7 @@ from shared.schema.items import (
 )
 from tests.stack import TEMPLATES as PROCESS
 from tests.workers.dialects.samples import ISSUES, PATCH, TEMPLATES, WEATHER
+from workers.conversation import AnyItem
 from workers.dialects.toolbox import Toolbox
 from workers.engine.scripted import ScriptedEngine
 from workers.prompt import Prompter, to_messages
@@ -130,6 +133,22 @@ async def test_kimi_counts_calls_through_the_conversation() -> None:
     assert "## Return of functions.get_weather:1" in text
 
 
+async def test_a_harmony_preamble_outlasts_the_final_answer() -> None:
+    """The template drops what came before a call as soon as there is an answer."""
+    items = [
+        user("Hi"),
+        thought("Hm."),
+        said("Let me look."),
+        called("a"),
+        gave("a"),
+        said("It rains."),
+        user("Thanks"),
+    ]
+    text = (await (await prompter("openai-gpt-oss-120b")).write(None, items, "low", TOOLS)).text
+    assert text.count("Let me look.") == 1
+    assert text.index("Let me look.") < text.index("to=functions.get_weather") < text.index("It rains.")
+
+
 async def test_a_harmony_preamble_keeps_its_channel() -> None:
     items = [user("Hi"), thought("Hm."), said("Look."), called("a"), gave("a")]
     text = (await (await prompter("openai-gpt-oss-120b")).write(None, items, "low", TOOLS)).text
@@ -178,3 +197,33 @@ def test_names_of_tools_come_back() -> None:
     assert flat is not None
     assert (flat.namespace, flat.tool.name) == ("github", "search")
     assert toolbox.name_of("github__search", None) == "github__search_"
+
+
+NO_WORDS_BEFORE_CALLS = ("mistralai-Mistral-Nemo", "Mistral-Small")
+ODD = {
+    "the user behind an output": [user("Q1"), called("a"), gave("a", "drizzle"), user("Q2")],
+    "a developer behind an output": [user("Q1"), called("a"), gave("a", "drizzle"), user("Q2", "developer")],
+    "the assistant first": [said("A1"), user("Q2")],
+    "a call first": [called("a"), gave("a", "drizzle"), said("A1"), user("Q2")],
+    "an output first": [called("a"), gave("a", "drizzle")],
+    "words, thoughts, a call": [user("Q1"), said("A1"), thought("Hm."), called("a"), gave("a", "drizzle"), user("Q2")],
+    "the user between a call and its output": [user("Q1"), called("a"), user("Q2"), gave("a", "drizzle"), said("A1")],
+    "an answer without a word": [user("Q1"), said(""), user("Q2")],
+    "words before a call and behind it": [user("Q1"), said("A1"), thought("Hm."), called("a"), gave("a"), said("A2")],
+    "two answers": [user("Q1"), said("A1"), said("A2"), user("Q2")],
+    "developers alone": [user("Q1", "developer")],
+    "nobody": [],
+}
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("history", ODD.values(), ids=list(ODD))
+async def test_an_odd_conversation_is_shown_by_every_template(path: Path, history: list[AnyItem]) -> None:
+    """Some refuse what is ordinary here, such as a question behind an output. Nothing is left out for that."""
+    text = (await (await prompter(path.stem)).write("Be nice.", history, None, TOOLS)).text
+    words = [word for word in ("Q1", "Q2", "drizzle", "A1", "A2") if word in str(history)]
+    if "A1" in words and words[-1] == "A2" and path.stem.startswith(NO_WORDS_BEFORE_CALLS):
+        words.remove("A1")
+    assert [word for word in words if text.count(word) != 1] == []
+    if words[-1:] == ["Q2"]:
+        assert "Be nice." in text

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from api.context import FLEET
 from shared.redis import keys, queue
 from tests.conftest import StackFactory
 from tests.stack import Stack
@@ -15,6 +16,8 @@ from tests.waiting import until
 from tests.wire import check_stream, reasoning_of, text_of
 from workers.engine.scripted import Script, ScriptedEngine
 from workers.generate import Job
+
+VARIANT = "llamarelay/spark@q8_0"
 
 
 async def test_a_job_is_started_by_its_wake_up_not_by_polling(make_stack: StackFactory) -> None:
@@ -155,8 +158,8 @@ async def test_a_job_claimed_while_its_worker_stops_is_handed_over(
     stack.engine.play(Script(asyncio.Event()))
     gate, claimed, claim = asyncio.Event(), asyncio.Event(), queue.claim
 
-    async def slow_claim(*arguments: Any) -> list[queue.Claim]:
-        found = await claim(*arguments)
+    async def slow_claim(*arguments: Any, **options: Any) -> list[queue.Claim]:
+        found = await claim(*arguments, **options)
         if found:
             claimed.set()
             await gate.wait()
@@ -172,6 +175,34 @@ async def test_a_job_claimed_while_its_worker_stops_is_handed_over(
     gate.set()
     await stopping
     assert text_of(check_stream(await stream)) == "from another"
+
+
+async def test_suspects_wait_for_each_other_until_each_has_gone_on(make_stack: StackFactory, redis: Redis) -> None:
+    """Nobody polls: the worker looks again by itself when a suspect has said something, and when one has ended."""
+    stack = await make_stack(poll_seconds=3600.0, no_worker="queue")
+    await stack.workers.pop().stop()
+    streams = [asyncio.create_task(stack.stream(input="Hi")) for _ in range(3)]
+    async with asyncio.timeout(10):
+        while len(await redis.keys(keys.job("*"))) < 3:
+            await asyncio.sleep(0.005)
+    for lost in await queue.claim(redis, VARIANT, "lost", 3, 5000):
+        await redis.set(keys.retry(lost.job_id), queue.SUSPECT_LOSSES)
+        await redis.delete(keys.lease(lost.job_id))
+    begin, rest, second = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    engine = ScriptedEngine()
+    engine.play(Script(begin, "one", rest), Script("beside"), Script(second, "two"), Script("three"))
+    await stack.add_worker(lambda *_: engine)
+    await until(lambda: len(engine.requests) == 1)
+    assert text_of((await stack.post(input="Hi"))[1]) == "beside"  # others are served
+    assert len(engine.requests) == 2
+    begin.set()  # it says something
+    await until(lambda: len(engine.requests) == 3)
+    assert not any(stream.done() for stream in streams)
+    assert await redis.get(keys.retry(engine.requests[0].id)) == b"1"
+    second.set()  # it ends
+    rest.set()
+    said = [text_of(check_stream(await stream)) for stream in streams]
+    assert sorted(said) == ["one", "three", "two"]
 
 
 async def test_a_draining_worker_lets_its_jobs_end(make_stack: StackFactory) -> None:
@@ -202,6 +233,26 @@ async def test_a_draining_worker_takes_no_new_job(make_stack: StackFactory, redi
     await stream
     await stopping
     assert len(first.requests) == 1
+
+
+async def test_a_draining_worker_is_announced_no_more(make_stack: StackFactory, redis: Redis) -> None:
+    """Its heart beats on while its jobs end, and nobody is told: whoever comes now hears that there is no worker."""
+    stack = await make_stack(drain_seconds=30.0, heartbeat_seconds=0.05)
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate, "two"))
+    stream = asyncio.create_task(stack.stream(input="Hi"))
+    await until(lambda: stack.engine.stats.running == 1)
+    worker = stack.workers.pop()
+    stopping = asyncio.create_task(worker.stop())
+    await until_retired(redis, workers=0)
+    await asyncio.sleep(0.3)  # six heartbeats
+    assert await redis.scard(keys.WORKERS) == 0
+    await stack.fronts[0].app[FLEET].refresh()
+    assert (await stack.post(input="Hi"))[0] == 503
+    gate.set()
+    assert text_of(check_stream(await stream)) == "onetwo"
+    await stopping
+    assert await redis.scard(keys.WORKERS) == 0
 
 
 async def test_a_worker_stops_in_time_although_a_job_that_just_ended_cannot_be_written(
@@ -256,7 +307,7 @@ async def freeze(stack: Stack) -> None:
     held = list(worker._leases._tokens)
     for job_id in held:
         await worker._leases.give_up(job_id, worker._leases.token(job_id))
-    tasks = [*worker._tasks, worker._listener]
+    tasks = [*worker._announcers, *worker._tasks, worker._listener]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -72,7 +72,7 @@ To call functions, end your answer with the calls in exactly this form:
 
 def declare(form: CallFormat, tools: Toolbox) -> str:
     """Tells a model of its tools where the template does not: a part of the system prompt."""
-    signatures = "\n".join(dump(tool.for_template()) for tool in tools)
+    signatures = "\n".join(map(dump, tools.for_template()))
     example = form.write([Call("function-name", {"argument-name": "value"})])
     return INSTRUCTIONS.format(tools=signatures, example=example.strip("\n"))
 

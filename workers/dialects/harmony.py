@@ -147,7 +147,7 @@ class HarmonyDialect:
         self, messages: Messages, tools: Toolbox | None, traits: Traits
     ) -> tuple[Messages, list[dict[str, Any]] | None]:
         form = Form(write_calls=TaggedJson().write, declare=partial(declare, TaggedJson()))
-        return prepare([_with_preamble(message) for message in messages], tools, traits, form)
+        return prepare(_with_preambles(messages), tools, traits, form)
 
     def grammar(self, builder: GrammarBuilder) -> str:
         g = builder
@@ -171,10 +171,22 @@ class HarmonyDialect:
         return g.sequence(g.until(END, without=_ENDS.texts), g.text(f"{START}assistant"))
 
 
+def _with_preambles(messages: Messages) -> Messages:
+    """The template shows either the analysis or the content of a call: the preamble goes behind the analysis. Before a
+    final answer it shows neither: there the preamble is a message of its own."""
+    finals = [n for n, one in enumerate(messages) if one["role"] == "assistant" and "tool_calls" not in one]
+    result: Messages = []
+    for position, message in enumerate(messages):
+        if not message.get("content") or "tool_calls" not in message:
+            result.append(message)
+        elif finals and position < finals[-1]:
+            result += [{"role": "assistant", "content": message["content"]}, {**message, "content": ""}]
+        else:
+            result.append(_with_preamble(message))
+    return result
+
+
 def _with_preamble(message: dict[str, Any]) -> dict[str, Any]:
-    """The template shows either the analysis or the content of a call: the preamble goes behind the analysis."""
-    if not message.get("content") or "tool_calls" not in message:
-        return message
     thinking = f"{message.get('thinking', '')}{END}{START}assistant{CHANNEL}commentary{MESSAGE}{message['content']}"
     return {**message, "content": "", "thinking": thinking}
 

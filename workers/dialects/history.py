@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.dialects.calls import Call
+from workers.dialects.repair import repaired
 from workers.dialects.toolbox import Toolbox
 from workers.probe import Traits
 
@@ -54,10 +55,10 @@ def prepare(
     messages: Messages, tools: Toolbox | None, traits: Traits, form: Form
 ) -> tuple[Messages, list[dict[str, Any]] | None]:
     """The messages and tools to render. Raises nothing: what a template cannot show is said in other words."""
-    prepared = [dict(message) for message in messages]
+    prepared = [dict(message) for message in _outputs_behind_calls(messages)]
     offered = None
     if tools and traits.tools:
-        offered = tools.for_template()
+        offered = tools.for_template(type_lists=traits.type_lists)
     elif tools:
         prepared = _with_system(prepared, form.declare(tools))
     prepared = _roles(prepared, traits)
@@ -68,7 +69,23 @@ def prepare(
         shown += _shown(message, traits, form)
     if not traits.system:
         shown = _system_to_user(shown)
-    return _alternating(shown) if traits.alternates else shown, offered
+    return repaired(shown) if traits.alternates else shown, offered
+
+
+def _outputs_behind_calls(messages: Messages) -> Messages:
+    """Every output in the block behind the message of its call, whatever was said in between."""
+    homes = {
+        call["id"]: position for position, message in enumerate(messages) for call in message.get("tool_calls", ())
+    }
+    outputs: dict[int, Messages] = {}
+    for message in messages:
+        if message["role"] == "tool" and (home := homes.get(message["tool_call_id"])) is not None:
+            outputs.setdefault(home, []).append(message)
+    result: Messages = []
+    for position, message in enumerate(messages):
+        if message["role"] != "tool" or message["tool_call_id"] not in homes:
+            result += [message, *outputs.get(position, ())]
+    return result
 
 
 def _with_system(messages: Messages, text: str) -> Messages:
@@ -162,16 +179,3 @@ def _system_to_user(messages: Messages) -> Messages:
             return [{**messages[1], "content": f"{text}\n\n{messages[1]['content']}"}, *messages[2:]]
         return [{"role": "user", "content": text}, *messages[1:]]
     return messages
-
-
-def _alternating(messages: Messages) -> Messages:
-    """Neighbours of one role as one message, where neither is a call or an output."""
-    result: Messages = []
-    for message in messages:
-        last = result[-1] if result else None
-        plain = message["role"] in ("user", "assistant") and "tool_calls" not in message
-        if last and plain and last["role"] == message["role"] and "tool_calls" not in last:
-            result[-1] = {**last, "content": f"{last['content']}\n\n{message['content']}"}
-        else:
-            result.append(message)
-    return result

@@ -9,6 +9,7 @@ name with underscores of its own stays unambiguous: where two would be equal, th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from msgspec import structs
 from shared.grammar import arguments_schema, loosened
 from shared.schema.mcp import McpListToolsTool
 from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, McpTool, NamespaceTool, Tool
+from workers.dialects.readable import readable
 
 SEPARATOR = "__"
 INPUT = "input"  # the one parameter under which templates know a custom tool
@@ -31,6 +33,7 @@ class OfferedTool:
     tool: FunctionTool | CustomTool
     namespace: str | None = None
     server: str | None = None  # the label of the remote server that runs it
+    server_description: str = ""
     needs_approval: bool = False
 
     @property
@@ -69,10 +72,12 @@ class OfferedTool:
         kept = loosened({**self.parameters, "type": "object"})
         return replace(self, tool=structs.replace(self.tool, parameters=dict(kept)))
 
-    def for_template(self) -> dict[str, Any]:
-        """As chat templates expect a tool: https://huggingface.co/docs/transformers/chat_extras ."""
-        function = {"name": self.name, "description": self._description(), "parameters": self.parameters}
-        return {"type": "function", "function": function}
+    def for_template(self, about: str = "", *, type_lists: bool = True) -> dict[str, Any]:
+        """As chat templates expect a tool: https://huggingface.co/docs/transformers/chat_extras . `about`: more of its
+        description; `type_lists`: whether the template takes several types of one value."""
+        described = "\n\n".join(text for text in (self._description(), about) if text)
+        parameters = readable(self.parameters, type_lists=type_lists)
+        return {"type": "function", "function": {"name": self.name, "description": described, "parameters": parameters}}
 
     def _description(self) -> str:
         described = self.tool.description or ""
@@ -141,8 +146,18 @@ class Toolbox:
         held._offered = {name: tool.holdable() for name, tool in self._offered.items()}
         return held
 
-    def for_template(self) -> list[dict[str, Any]]:
-        return [tool.for_template() for tool in self]
+    def for_template(self, *, type_lists: bool = True) -> list[dict[str, Any]]:
+        """All as chat templates expect them. What is said of a server stands with the first of its tools, once."""
+        sizes = Counter(tool.server for tool in self)
+        shown: list[dict[str, Any]] = []
+        told: set[str | None] = {None}
+        for tool in self:
+            about = "" if tool.server in told else tool.server_description
+            if about and sizes[tool.server] > 1:
+                about = f"About all tools of {tool.server}: {about}"
+            told.add(tool.server)
+            shown.append(tool.for_template(about, type_lists=type_lists))
+        return shown
 
     def _add(self, tool: FunctionTool | CustomTool, namespace: str | None) -> None:
         flat = self._free(_flat(tool.name, namespace))
@@ -151,12 +166,19 @@ class Toolbox:
 
     def _add_remote(self, server: McpTool, listed: McpListToolsTool) -> None:
         """Constrained by its schema like a function, as far as a grammar can hold it."""
-        described = "\n\n".join(text for text in (listed.description, server.server_description) if text)
-        tool = FunctionTool(name=listed.name, description=described, parameters=listed.input_schema, strict=False)
+        tool = FunctionTool(
+            name=listed.name, description=listed.description, parameters=listed.input_schema, strict=False
+        )
         label = server.server_label
         written = _written(listed.name)
         flat = self._free(written if written not in self._offered else _flat(written, label))
-        self._offered[flat] = OfferedTool(flat, tool, server=label, needs_approval=server.asks_for(listed))
+        self._offered[flat] = OfferedTool(
+            flat,
+            tool,
+            server=label,
+            server_description=server.server_description or "",
+            needs_approval=server.asks_for(listed),
+        )
         self._names[_remote(label), listed.name] = flat
 
     def _free(self, flat: str) -> str:

@@ -119,6 +119,14 @@ class Context:
         self._logits_at = 0
         self._logits = np.empty((0, 0), np.float32)
 
+    def warm_up(self, token: int) -> None:
+        """Decodes a token and forgets it: what cannot be computed at all fails now, and not with somebody's request.
+        Raises DecodeFailed."""
+        self.batch.add_single([0], [0], [token])
+        self.decode()
+        self.batch.clear()
+        self.clear()
+
     def decode(self) -> bool:
         """Runs the batch. False, with nothing changed, when the memory has no place for it. Raises DecodeFailed."""
         self._use(self._many_threads if self.batch.size >= MANY_TOKENS else self.threads)

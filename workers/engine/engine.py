@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 
 from shared.settings import Settings
-from workers.engine.context import Context
+from workers.engine.context import Context, DecodeFailed
 from workers.engine.core import (
     EngineFailed,
     EngineStats,
@@ -184,4 +184,10 @@ def load_engine(
     except ModelLoadError:
         model.free()
         raise
+    try:
+        context.warm_up(model.first_token or 0)
+    except DecodeFailed as error:
+        context.free()
+        model.free()
+        raise ModelLoadError(path, f"it cannot be computed: {error}") from error
     return LlamaEngine(model, context, settings, projector)

@@ -19,17 +19,19 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import ValidationError
 
-from shared.address_guard import AddressRefused, Destination
+from shared.address_guard import AddressRefused, Destination, NotLookedUp
 from shared.mcp_headers import HeaderRefused, request_headers
 from shared.mcp_server import Server
 from shared.settings import Settings
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure, protocol_failure
+from workers.mcp.places import Share
 from workers.mcp.trace import CURRENT, Trace
-from workers.mcp.transport import PinnedTransport
+from workers.mcp.transport import TOO_MUCH, PinnedTransport
 
 Kind = Literal["streamable", "old"]
 T = TypeVar("T")
 
+_FULL = "the worker has as many connections to MCP servers as it may have, and none became free"
 CLOSING_SECONDS = 2.0  # for telling a server that its session ends
 MAX_MESSAGE = 2000  # characters of a server's error message
 # https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#backwards-compatibility
@@ -41,14 +43,21 @@ class Connection:
     """Opens at once, in the background; `use` waits for it."""
 
     def __init__(
-        self, server: Server, settings: Settings, find: Callable[[], Awaitable[Destination]], kind: Kind | None
+        self,
+        server: Server,
+        settings: Settings,
+        find: Callable[[], Awaitable[Destination]],
+        kind: Kind | None,
+        share: Share,
     ) -> None:
-        """`find` says where the server is and raises AddressRefused; `kind` is None where it is not known yet."""
+        """`find` says where the server is and raises AddressRefused; `kind` is None where it is not known yet. It has a
+        place of `share`, which it gives up where others wait and nobody uses it."""
         self.kind = kind
         self.broken = False  # whether calls after this moment need another one
         self._server = server
         self._settings = settings
         self._find = find
+        self._share = share
         self._trace = Trace()
         self._client: Client | None = None
         self._failure = http_failure(502, "The connection to the server is closed.")
@@ -60,20 +69,21 @@ class Connection:
     async def use(self, seconds: float, work: Callable[[Client], Awaitable[T]]) -> T:
         """What `work` returns. Raises ServerFailed, SessionLost."""
         self._users += 1
+        self._share.used(self.close)
         trace = Trace()
         token = CURRENT.set(trace)
+        late = http_failure(503, f"The server was not asked: {_FULL} within {seconds:g} s.")
         try:
             await self._opened.wait()
             if self._client is None:
                 raise ServerFailed(self._failure.error)
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._share.call():
+                late = http_failure(504, f"The server did not answer within {seconds:g} s.")
                 with trace.waiting():
                     return await work(self._client)
             raise self._explained(trace, self._failure)
         except TimeoutError:
-            raise self._explained(
-                trace, http_failure(504, f"The server did not answer within {seconds:g} s.")
-            ) from None
+            raise self._explained(trace, late) from None
         except MCPError as error:
             failure = self._diagnosed(error, trace)
             raise (SessionLost(failure) if self._is_lost(error, trace) else failure) from None
@@ -88,6 +98,8 @@ class Connection:
             self._users -= 1
             if self.broken:
                 self.close()
+            elif self._users == 0:
+                self._share.idle(self.close)
 
     def close(self) -> None:
         """Closes the connection as soon as nobody uses it."""
@@ -109,12 +121,15 @@ class Connection:
         CURRENT.set(self._trace)
         try:
             async with AsyncExitStack() as stack:
+                await self._take_place(stack)
                 client = await self._open(stack)
                 self._client = client
                 self._opened.set()
                 await self._closing.wait()
         except (AddressRefused, HeaderRefused) as refused:
-            self._failure = http_failure(403, f"The server is not called: {refused}.")
+            self._failure = http_failure(
+                503 if isinstance(refused, NotLookedUp) else 403, f"The server is not called: {refused}."
+            )
         except ServerFailed as failure:
             self._failure = failure
         except Exception as error:  # of the SDK's task groups, which wrap it
@@ -122,7 +137,17 @@ class Connection:
         finally:
             self._client = None
             self.broken = True
+            self._share.used(self.close)
             self._opened.set()
+
+    async def _take_place(self, stack: AsyncExitStack) -> None:
+        """Raises ServerFailed where none gets free in time."""
+        limit = self._settings.mcp_connect_seconds
+        try:
+            async with asyncio.timeout(limit):
+                await stack.enter_async_context(self._share.session())
+        except TimeoutError:
+            raise http_failure(503, f"The server was not reached: {_FULL} within {limit:g} s.") from None
 
     async def _open(self, stack: AsyncExitStack) -> Client:
         headers = {"user-agent": "llamarelay", **request_headers(self._server.authorization, self._server.headers)}
@@ -133,8 +158,9 @@ class Connection:
             try:
                 client = await self._enter(stack, kind, target, headers)
             except ServerFailed as failure:
-                if self._trace.failure is None or self._trace.failure.code not in _MAYBE_OLD:
-                    raise first or failure from None
+                found = self._trace.failure
+                if found is None or found.code not in _MAYBE_OLD:
+                    raise failure if found is not None and found.code == TOO_MUCH else first or failure from None
                 first = first or failure
             else:
                 self.kind = kind

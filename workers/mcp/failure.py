@@ -35,4 +35,8 @@ def http_failure(code: int, message: str) -> ServerFailed:
 
 
 def protocol_failure(code: int, message: str) -> ServerFailed:
-    return ServerFailed(McpProtocolError(code=code, message=message))
+    """`message` may be a server's own, which may be empty."""
+    return ServerFailed(McpProtocolError(code=code, message=message.strip() or _SILENT.format(code=code)))
+
+
+_SILENT = "The server refused this with the code {code} and does not say why."

@@ -10,11 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from shared.address_guard import AddressRefused, Destination
+from shared.api_keys import PUBLIC
 from shared.mcp_hosts import McpHosts
 from shared.mcp_server import Server
 from shared.schema.mcp import McpListToolsTool, McpToolExecutionError
 from shared.settings import Settings
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure
+from workers.mcp.places import Room, Share
 from workers.mcp.rate import CallRate
 
 if TYPE_CHECKING:  # the SDK is loaded when it is needed: it takes most of a second and 30 MB
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # the SDK is loaded when it is needed: it takes most of a sec
     from workers.mcp.connection import Connection, Kind
 
 T = TypeVar("T")
+NAMES_AT_ONCE = 4  # of one response, so that it cannot take all threads that look up names
 _RATE = CallRate()  # of this process, as the setting says
 
 
@@ -30,9 +33,20 @@ class Servers:
     """The connections of one response. An async context manager; lists and calls may run in any task, many at once."""
 
     def __init__(
-        self, servers: Iterable[Server], settings: Settings, hosts: McpHosts, rate: CallRate | None = None
+        self,
+        servers: Iterable[Server],
+        settings: Settings,
+        hosts: McpHosts,
+        rate: CallRate | None = None,
+        *,
+        room: Room | None = None,
+        owner: str = PUBLIC,
     ) -> None:
-        self._places = {server.label: _Place(server, settings, hosts) for server in servers}
+        """`room`: what all responses of a process share; without it, as much as the settings say is for this one.
+        `owner`: whose response it is."""
+        names = asyncio.Semaphore(NAMES_AT_ONCE)
+        share = Share(room or Room(settings.mcp_max_connections), owner)
+        self._places = {server.label: _Place(server, settings, hosts, names, share) for server in servers}
         self._settings = settings
         self._rate = _RATE if rate is None else rate
         silence_libraries()
@@ -86,10 +100,20 @@ class Servers:
 class _Place:
     """One server: where it is, found once, and the connection to it, made again when it broke."""
 
-    def __init__(self, server: Server, settings: Settings, hosts: McpHosts) -> None:
+    def __init__(
+        self,
+        server: Server,
+        settings: Settings,
+        hosts: McpHosts,
+        names: asyncio.Semaphore,
+        share: Share,
+    ) -> None:
+        """`names`: held while its name is looked up."""
         self.server = server
         self._settings = settings
         self._hosts = hosts
+        self._names = names
+        self._share = share
         self._target: asyncio.Task[Destination] | None = None
         self._kind: Kind | None = None
         self._connections: list[Connection] = []
@@ -127,7 +151,7 @@ class _Place:
         if not self._connections or self._connections[-1].broken:
             if self._connections:
                 self._kind = self._connections[-1].kind
-            self._connections.append(Connection(self.server, self._settings, self._find, self._kind))
+            self._connections.append(Connection(self.server, self._settings, self._find, self._kind, self._share))
         return self._connections[-1]
 
     async def _find(self) -> Destination:
@@ -137,7 +161,7 @@ class _Place:
 
     async def _look_up(self) -> Destination:
         try:
-            async with asyncio.timeout(self._settings.mcp_connect_seconds):
+            async with asyncio.timeout(self._settings.mcp_connect_seconds), self._names:
                 return await self._hosts.check(self.server.url)
         except TimeoutError:
             raise AddressRefused("its host cannot be found in time") from None

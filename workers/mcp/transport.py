@@ -7,17 +7,21 @@ trace, and the SDK gets an answer that ends this one request.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import cache
+from weakref import WeakSet
 
 import httpx2
 import msgspec
 
 from shared.address_guard import Destination
 from shared.schema.mcp import HttpError
+from workers.mcp.intake import MESSAGES, MESSAGES_PER_SECOND, Flow, Intake
 from workers.mcp.trace import CURRENT, Trace
 
 MAX_ERROR_BODY = 64 * 1024
+MAX_IDLE = 2  # connections that a session keeps between its requests
+TOO_MUCH = 413  # the code of what was not taken in
 _KEPT_OUT = ("content-length", "content-encoding", "transfer-encoding")
 
 
@@ -32,8 +36,12 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         self._seconds = seconds
         self._max_body = max_body
         self._old = old
+        self._intake = Intake(max_body)
+        self._calls: WeakSet[Trace] = WeakSet()  # those that may be waiting for an answer
+        self._ended: HttpError | None = None  # why nothing more is taken from this server
         verify = certificates() if target.scheme == "https" else False
-        self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE)
+        self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         trace = CURRENT.get() or self._trace
@@ -41,6 +49,15 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         if apart and (request.method == "POST" or trace is self._trace):
             trace = Trace()  # what is sent beside the calls and may fail: a cancelled call tells the server so
         trace.failure = None
+        if self._ended is not None:
+            return self._failed(trace, self._ended)
+        if not apart:
+            self._calls.add(trace)
+            if self._old:
+                self._intake.expect()
+        if request.method == "GET" and not self._intake.open():
+            self._end()
+            return self._failed(trace, _FLOOD)
         response: httpx2.Response | None = None
         try:
             with trace.step():
@@ -98,8 +115,10 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise _Refused(502, "The server answers compressed, which was not asked for.")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        limit = None if request.method == "GET" else self._max_body  # a stream of events has no end; each has a limit
-        stream = _Body(response.stream, trace, limit)
+        endless = request.method == "GET"  # a stream of events
+        events = endless or response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        flow = self._intake.flow(endless=endless) if events else None
+        stream = _Body(response.stream, trace, None if endless else self._max_body, flow, self._end)
         return httpx2.Response(
             response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
         )
@@ -120,6 +139,13 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
         return httpx2.Response(status, headers=headers, content=body)
 
+    def _end(self) -> None:
+        """Takes nothing more from this server: it floods. All calls that wait for it fail."""
+        self._ended = _FLOOD
+        for trace in (self._trace, *self._calls):
+            trace.failure = _FLOOD
+            trace.give_up()
+
     def _failed(self, trace: Trace, error: HttpError) -> httpx2.Response:
         """An answer in place of the one that cannot be had."""
         trace.failure = error
@@ -133,10 +159,20 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
 class _Body(httpx2.AsyncByteStream):
     """A body of bounded size. It ends early, with a note in the trace, instead of raising."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, trace: Trace, limit: int | None) -> None:
+    def __init__(
+        self,
+        stream: httpx2.AsyncByteStream,
+        trace: Trace,
+        limit: int | None,
+        flow: Flow | None,
+        on_flood: Callable[[], None],
+    ) -> None:
+        """`flow`: counts the events in it; `on_flood` is called when they are too many."""
         self._stream = stream
         self._trace = trace
         self._limit = limit
+        self._flow = flow
+        self._on_flood = on_flood
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = self._stream.__aiter__()
@@ -145,7 +181,10 @@ class _Body(httpx2.AsyncByteStream):
             taken += len(chunk)
             if self._limit is not None and taken > self._limit:
                 message = f"The server's answer has more than {self._limit} bytes."
-                self._trace.failure = HttpError(code=413, message=message)
+                self._trace.failure = HttpError(code=TOO_MUCH, message=message)
+                return
+            if self._flow is not None and not self._flow.take(chunk):
+                self._on_flood()
                 return
             yield chunk
 
@@ -183,6 +222,13 @@ class _Refused(Exception):
 def certificates() -> ssl.SSLContext:
     """Whom to trust: the usual authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR. Reading them takes a while."""
     return httpx2.create_ssl_context()
+
+
+_FLOOD = HttpError(
+    code=TOO_MUCH,
+    message=f"The server sends too much besides its answers: more than {MESSAGES} messages at once and "
+    f"{MESSAGES_PER_SECOND:g} a second, or streams without an end.",
+)
 
 
 def _what_happened(error: Exception) -> HttpError:

@@ -34,15 +34,15 @@ local function enqueue(keys, terms, id, definition)
   redis.call('PSETEX', keys[1], terms.ttl_ms, definition)
   redis.call('ZADD', keys[2], ms, id)
   redis.call('ZADD', keys[5], 'NX', rank, terms.owner)
-  -- what is short and holds up a request goes before what the same owner has waiting
-  redis.call('ZADD', keys[6], terms.first and rank - 1e15 or rank, id)
+  redis.call('ZADD', keys[6], rank, id)
   if terms.share > 0 then
     redis.call('HSET', keys[7], terms.owner, terms.share)
   else
     redis.call('HDEL', keys[7], terms.owner)
   end
   redis.call('ZADD', keys[8], ms + terms.timeout_ms, id .. '\n' .. keys[2])
-  for _, i in ipairs({2, 4, 5, 6, 7}) do redis.call('PEXPIRE', keys[i], terms.ttl_ms * 2) end
+  local keep = 2 * math.max(terms.ttl_ms, 24 * 3600 * 1000)  -- the lists outlive whatever else is in them
+  for _, i in ipairs({2, 4, 5, 6, 7}) do redis.call('PEXPIRE', keys[i], keep) end
   redis.call('RPUSH', keys[3], id)
   redis.call('EXPIRE', keys[3], 60)
 end

@@ -5,14 +5,16 @@
 -- the jobs that run and the owners that wait, not with the jobs that wait.
 -- KEYS: queue, claimed, owners, shares, deadlines
 -- ARGV: lease prefix, prefix of this queue's lanes, prefix of held jobs, token, wanted, lease ms, ms until the lists of
---       what is claimed and held go, prefix of jobs, prefix of records
--- Returns the ids taken, each followed by its score.
+--       what is claimed and held go, prefix of jobs, prefix of records, prefix of tries, suspects wanted, tries of one
+-- Returns the ids taken, each followed by its score and whether it is a suspect (1 or 0).
 if redis.call('ZCARD', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
   return {}
 end
 local wanted = tonumber(ARGV[5])
+local suspects = tonumber(ARGV[11])
 local shares, running, taken = {}, {}, {}
+local places = wanted
 
 local function share_of(owner)
   if shares[owner] == nil then shares[owner] = tonumber(redis.call('HGET', KEYS[4], owner) or 0) end
@@ -36,7 +38,7 @@ local function room(owner)
 end
 
 -- Leases a job; false when somebody holds it, who is then ending it.
-local function take(id, owner, score)
+local function take(id, owner, score, suspect)
   redis.call('HSET', KEYS[2], id, owner)
   if not redis.call('SET', ARGV[1] .. id, ARGV[4], 'NX', 'PX', ARGV[6]) then return false end
   if share_of(owner) > 0 then
@@ -46,6 +48,8 @@ local function take(id, owner, score)
   running[owner] = (running[owner] or 0) + 1
   taken[#taken + 1] = id
   taken[#taken + 1] = score
+  taken[#taken + 1] = suspect and 1 or 0
+  places = places - 1
   return true
 end
 
@@ -64,23 +68,28 @@ table.sort(left, function(a, b)
   local first, second = tonumber(a[3]), tonumber(b[3])
   return first < second or first == second and a[1] < b[1]
 end)
-for i = 1, math.min(#left, wanted) do  -- whatever the share: somebody is in the middle of reading these
-  local id, owner, score = unpack(left[i])
-  take(id, owner, score)
-  local deadline = id .. '\n' .. KEYS[1]
-  if redis.call('ZREM', KEYS[5], deadline .. '\nlost') == 1 then redis.call('ZADD', KEYS[5], 0, deadline) end
+for _, job in ipairs(left) do  -- whatever the share: somebody is in the middle of reading these
+  if places == 0 then break end
+  local id, owner, score = unpack(job)
+  local suspect = tonumber(redis.call('GET', ARGV[10] .. id) or 0) >= tonumber(ARGV[12])
+  if not suspect or suspects > 0 then
+    if suspect then suspects = suspects - 1 end
+    take(id, owner, score, suspect)
+    local deadline = id .. '\n' .. KEYS[1]
+    if redis.call('ZREM', KEYS[5], deadline .. '\nlost') == 1 then redis.call('ZADD', KEYS[5], 0, deadline) end
+  end
 end
 
 -- Who may be served, longest unserved first; as many as it takes to know who runs the fewest.
 local eligible, idle, from = {}, 0, 0
-while #taken < 2 * wanted and idle < wanted do
+while places > 0 and idle < wanted do
   local page = redis.call('ZRANGE', KEYS[3], from, from + 31)
   local known = #page > 0 and redis.call('HMGET', KEYS[4], unpack(page))
   for i, owner in ipairs(page) do
     shares[owner] = tonumber(known[i] or 0)
-    local places = room(owner)
-    if places > 0 then
-      eligible[#eligible + 1] = {owner, places}
+    local more = room(owner)
+    if more > 0 then
+      eligible[#eligible + 1] = {owner, more}
       if not running[owner] then idle = idle + 1 end
     end
   end
@@ -99,7 +108,7 @@ end
 
 local now = redis.call('TIME')
 local rank = now[1] * 1000000 + now[2]
-while #taken < 2 * wanted and #eligible > 0 do
+while places > 0 and #eligible > 0 do
   local entry = table.remove(eligible, fewest())
   local owner, lane = entry[1], ARGV[2] .. entry[1]
   local first = redis.call('ZPOPMIN', lane)
@@ -119,11 +128,11 @@ end
 
 -- What front ends of a version without lanes have brought, while both are there (a rolling deploy): oldest first, behind
 -- all others. A response knows whose lane it is in; anything else is in one as long as there is one.
-if #taken < 2 * wanted and redis.call('ZCARD', KEYS[1]) > redis.call('HLEN', KEYS[2]) then
+if places > 0 and redis.call('ZCARD', KEYS[1]) > redis.call('HLEN', KEYS[2]) then
   local lanes = redis.call('EXISTS', KEYS[3]) == 1
   local oldest = redis.call('ZRANGE', KEYS[1], 0, redis.call('HLEN', KEYS[2]) + 99, 'WITHSCORES')
   for i = 1, #oldest, 2 do
-    if #taken >= 2 * wanted then break end
+    if places == 0 then break end
     local id = oldest[i]
     if redis.call('HEXISTS', KEYS[2], id) == 0 then
       local record = redis.call('HMGET', ARGV[9] .. id, 'owner', 'lane')

@@ -22,7 +22,7 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   end
   redis.call('HSET', KEYS[3], 'status', ARGV[5], 'response', ARGV[6])
   redis.call('HINCRBY', KEYS[3], 'context_bytes', ARGV[9])
-  redis.call('HDEL', KEYS[3], 'cancel', 'request', 'checkpoint', 'holder', 'lane')
+  redis.call('HDEL', KEYS[3], 'cancel', 'request', 'checkpoint', 'holder', 'lane', 'set_backs')
   if redis.call('HEXISTS', KEYS[3], 'deleted') == 1 then  -- while it ran: its followers still read the end
     redis.call('EXPIRE', KEYS[2], 60)
     redis.call('DEL', KEYS[3])

@@ -27,6 +27,10 @@ def listed(name: str, **fields: Any) -> McpListToolsTool:
     return McpListToolsTool(name=name, input_schema=fields.pop("input_schema", {"type": "object"}), **fields)
 
 
+def described(tools: Toolbox) -> list[str]:
+    return [tool["function"]["description"] for tool in tools.for_template()]
+
+
 def test_a_remote_tool_keeps_its_name_where_no_other_has_it() -> None:
     tools = Toolbox(
         [server("one"), FunctionTool(name="read"), server("two")],
@@ -65,8 +69,20 @@ def test_a_remote_schema_is_kept_as_far_as_a_grammar_can_hold_it() -> None:
 
 
 def test_the_servers_description_is_read_with_its_tools() -> None:
-    [tool] = Toolbox([server(server_description="Our wiki.")], {"docs": [listed("read", description="Reads.")]})
-    assert tool.for_template()["function"]["description"] == "Reads.\n\nOur wiki."
+    tools = Toolbox([server(server_description="Our wiki.")], {"docs": [listed("read", description="Reads.")]})
+    assert described(tools) == ["Reads.\n\nOur wiki."]
+
+
+def test_the_servers_description_is_written_once() -> None:
+    """Also where a choice leaves out the tool it stood with."""
+    wiki, plain = server("wiki", server_description="Our wiki."), server("plain")
+    names = ["one", "two", "three"]
+    given = {label: [listed(f"{label}_{name}", description=name) for name in names] for label in ("wiki", "plain")}
+    tools = Toolbox([FunctionTool(name="own", description="own"), wiki, plain], given)
+    about = "About all tools of wiki: Our wiki."
+    assert described(tools) == ["own", f"one\n\n{about}", "two", "three", *names]
+    assert described(tools.holdable()) == described(tools)
+    assert described(tools.only(list(tools)[2:4])) == [f"two\n\n{about}", "three"]
 
 
 def test_approvals_by_filter() -> None:

@@ -1,0 +1,65 @@
+"""A conversation as strict templates want it: some refuse what is ordinary here (Mistral's, Qwen3.5's).
+
+They want the user to begin, user and assistant to take turns, calls and outputs aside, and no empty answers. What is
+put in for that is as little as possible.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workers.dialects.history import Message, Messages
+
+BEGINNING = "Hello."  # of the user, where the assistant would begin
+ACKNOWLEDGEMENT = "Ok."  # of the assistant, where the user speaks again behind an output
+
+
+def repaired(messages: Messages) -> Messages:
+    """The same conversation as such templates want it. Where the assistant spoke before a call and behind its output,
+    the words before it are the call's, which not every template shows."""
+    leading = 0
+    while leading < len(messages) and messages[leading]["role"] in ("system", "developer"):
+        leading += 1
+    told = _Told()
+    for message in messages[leading:]:
+        told.add(message)
+    if not told.messages:
+        told.add({"role": "user", "content": BEGINNING})
+    return [*messages[:leading], *told.messages]
+
+
+class _Told:
+    """What has been told, and where words were last said outside of calls and outputs."""
+
+    def __init__(self) -> None:
+        self.messages: Messages = []
+        self._said = -1
+
+    def add(self, message: Message) -> None:
+        speaks = message["role"] in ("user", "assistant") and not message.get("tool_calls")
+        if speaks and message["role"] == "assistant" and not message["content"]:
+            return
+        if not self.messages and message["role"] != "user":
+            self._say({"role": "user", "content": BEGINNING})
+        if not speaks:
+            self.messages.append(message)
+        elif not self.messages or self.messages[self._said]["role"] != message["role"]:
+            self._say(message)
+        elif self._said == len(self.messages) - 1:
+            self.messages[-1] = _joined(self.messages[-1], message)
+        elif message["role"] == "user":
+            self._say({"role": "assistant", "content": ACKNOWLEDGEMENT})
+            self._say(message)
+        else:
+            words = self.messages.pop(self._said)
+            self.messages[self._said] = _joined(words, self.messages[self._said])
+            self._say(message)
+
+    def _say(self, message: Message) -> None:
+        self._said = len(self.messages)
+        self.messages.append(message)
+
+
+def _joined(first: Message, second: Message) -> Message:
+    return {**first, **second, "content": "\n\n".join(filter(None, (first["content"], second["content"])))}

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum, auto
+from functools import cached_property, reduce
+from itertools import islice
 from typing import Any
 
 from workers.dialects.stream import Emit
 from workers.dialects.toolbox import INPUT, OfferedTool
+from workers.grammar.names import fits
 
 ALL_TYPES = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
 MAX_VARIANTS = 16
 ANNOTATIONS = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 
-_PLAIN_NAME = re.compile(r"[\w.$@-]+")
+_DEFINITIONS = ("$defs", "definitions")
+_PLAIN_NAME = re.compile(r"[\w.$@-]{1,200}")
 
 
 class ArgumentsBroken(ValueError):
@@ -60,12 +64,19 @@ def string_choices(schema: Any, root: Mapping[str, Any]) -> list[str] | None:
     return list(schema["enum"]) if "enum" in schema else None
 
 
-def types_of(schema: Any, root: Mapping[str, Any], depth: int = 16) -> frozenset[str]:
+def types_of(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
     """The JSON types that values of `schema` may have, or more where that is hard to say."""
+    return _types_of(schema, root, 16, {})
+
+
+def _types_of(schema: Any, root: Mapping[str, Any], depth: int, known: dict[int, frozenset[str]]) -> frozenset[str]:
+    """`known`: what was found for the parts that were looked at; for those in the making, everything."""
     schema = resolve(schema, root)
     if not isinstance(schema, Mapping) or depth == 0:
         return ALL_TYPES
-    types = ALL_TYPES
+    if (found := known.get(id(schema))) is not None:
+        return found
+    known[id(schema)] = types = ALL_TYPES
     if declared := schema.get("type"):
         types &= {declared} if isinstance(declared, str) else set(map(str, declared))
         types |= {"integer"} if "number" in types else set()
@@ -75,7 +86,8 @@ def types_of(schema: Any, root: Mapping[str, Any], depth: int = 16) -> frozenset
         types &= frozenset().union(*map(_types_of_value, schema["enum"]))
     for keyword in ("anyOf", "oneOf"):
         if isinstance(options := schema.get(keyword), list):
-            types &= frozenset().union(*(types_of(option, root, depth - 1) for option in options))
+            types &= frozenset().union(*(_types_of(option, root, depth - 1, known) for option in options))
+    known[id(schema)] = types
     return types
 
 
@@ -96,13 +108,16 @@ def resolve(schema: Any, root: Mapping[str, Any]) -> Any:
 
 
 def variants(root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The object schemas, with nothing but properties of their own, that a tool's parameters may follow.
+    """The object schemas, with nothing but properties of their own, that a tool's parameters may follow. All that is
+    required is among the properties, and they say what patterns say of their names.
 
     References and `allOf` at the root are merged; `anyOf` and `oneOf` give a variant each, up to a limit, and so do the
     values of `enum` and `const`. A variant that nothing can fulfil is left out.
     """
-    found = _variants({key: value for key, value in root.items() if key not in ("$defs", "definitions")}, root, 8)
-    possible = [one for one in found if all(_said_of(one, name) is not False for name in one.get("required") or ())]
+    known: _Known = {}
+    found = _variants({key: value for key, value in root.items() if key not in _DEFINITIONS}, root, 8, known)
+    found = [{**one, "properties": _named(one, one.get("required") or ())} for one in found]
+    possible = [one for one in found if all(one["properties"][name] is not False for name in one.get("required") or ())]
     return possible or found
 
 
@@ -110,16 +125,37 @@ def property_schema(variants: Sequence[Mapping[str, Any]], key: str) -> Any:
     """What a tool's parameters say of one of them, in whatever variant."""
     schemas: list[Any] = []
     for variant in variants:
-        schema = variant.get("properties", {}).get(key, variant.get("additionalProperties", True))
+        schema = said_of(variant, key)
         if schema not in schemas:
             schemas.append(schema)
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> list[Mapping[str, Any]]:
+_Known = dict[tuple[int, int], tuple[Mapping[str, Any], list[Mapping[str, Any]]]]
+"""A part of a schema and its variants, by its id and the depth: kept, so that no other part gets that id."""
+
+
+def form_of(key: str, every: Sequence[Mapping[str, Any]], root: Mapping[str, Any]) -> ValueForm:
+    """The form of a parameter's values, whichever of all variants the call follows."""
+    if any(key in variant["properties"] for variant in every):
+        return value_form(property_schema(every, key), root)
+    return form_of_unlisted(property_schema(every, key), every, root)
+
+
+def form_of_unlisted(schema: Any, every: Sequence[Mapping[str, Any]], root: Mapping[str, Any]) -> ValueForm:
+    """The same for one that no variant lists: what another variant would say of it is not known when it is written."""
+    return value_form(schema, root) if len(every) == 1 else ValueForm.JSON
+
+
+def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int, known: _Known) -> list[Mapping[str, Any]]:
+    """`known`: what was found for parts of the schema that stand in several places."""
+    if (found := known.get((id(schema), depth))) is not None:
+        return found[1]
     whole = ("$ref", "allOf", "anyOf", "oneOf", "const", "enum")
-    own = {key: value for key, value in schema.items() if key not in whole}
-    parts: list[list[Mapping[str, Any]]] = []
+    own: Mapping[str, Any] = {key: value for key, value in schema.items() if key not in whole}
+    if own.get("patternProperties"):
+        own = {**own, "properties": _by_patterns(own)}
+    parts: list[list[Any]] = []
     if "const" in schema:
         parts.append([_only(schema["const"])])
     if isinstance(schema.get("enum"), list):
@@ -133,17 +169,29 @@ def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) ->
             parts.append(list(schema[keyword]))
     merged: list[Mapping[str, Any]] = [own]
     for options in parts:
-        expanded = [v for option in options if isinstance(option, Mapping) for v in _variants(option, root, depth - 1)]
-        merged = [_merged(one, two) for one in merged for two in expanded][:MAX_VARIANTS] or merged
+        possible = (one for one in options if isinstance(one, Mapping))
+        each = (variant for option in possible for variant in _variants(option, root, depth - 1, known))
+        expanded = list(islice(each, MAX_VARIANTS))
+        merged = list(islice((_merged(one, two) for one in merged for two in expanded), MAX_VARIANTS)) or merged
+    known[id(schema), depth] = schema, merged
     return merged
 
 
 def _merged(one: Mapping[str, Any], two: Mapping[str, Any]) -> Mapping[str, Any]:
     """What both say: a property follows both, and what one of them does not know it may forbid."""
     names = dict.fromkeys([*(one.get("properties") or ()), *(two.get("properties") or ())])
-    properties = {name: _both(_said_of(one, name), _said_of(two, name)) for name in names}
+    properties = {name: _both(said_of(one, name), said_of(two, name)) for name in names}
     required = list(dict.fromkeys([*(one.get("required") or ()), *(two.get("required") or ())]))
     merged = {**two, **one, "properties": properties, "required": required}
+    for keyword, strictest in (("minProperties", max), ("maxProperties", min)):
+        if counts := [schema[keyword] for schema in (one, two) if keyword in schema]:
+            merged[keyword] = strictest(counts)
+    for this, that in ((one, two), (two, one)):
+        for pattern, schema in _patterns(this).items():
+            merged["patternProperties"] = {
+                **_patterns(merged),
+                pattern: _both(schema, _patterns(that).get(pattern, that.get("additionalProperties", True))),
+            }
     others = _both(one.get("additionalProperties", True), two.get("additionalProperties", True))
     return merged if others is True else {**merged, "additionalProperties": others}
 
@@ -155,10 +203,35 @@ def _only(value: Any) -> Mapping[str, Any]:
     return {"properties": properties, "required": list(value), "additionalProperties": False}
 
 
-def _said_of(schema: Mapping[str, Any], name: str) -> Any:
-    """What an object schema says of one property."""
+def _named(schema: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """An object schema's properties, with those names among them."""
+    properties = dict(schema.get("properties") or {})
+    for name in names:
+        properties.setdefault(name, said_of(schema, name))
+    return properties
+
+
+def _by_patterns(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """An object schema's properties, each with what the patterns say of its name."""
     properties = schema.get("properties") or {}
-    return properties[name] if name in properties else schema.get("additionalProperties", True)
+    return {
+        name: reduce(_both, (said for pattern, said in _patterns(schema).items() if fits(pattern, name)), inner)
+        for name, inner in properties.items()
+    }
+
+
+def _patterns(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    patterns = schema.get("patternProperties")
+    return patterns if isinstance(patterns, Mapping) else {}
+
+
+def said_of(schema: Mapping[str, Any], name: str) -> Any:
+    """What one of the variants says of a property."""
+    properties = schema.get("properties") or {}
+    if name in properties:
+        return properties[name]
+    said = [inner for pattern, inner in _patterns(schema).items() if fits(pattern, name)]
+    return reduce(_both, said) if said else schema.get("additionalProperties", True)
 
 
 def _both(one: Any, two: Any) -> Any:
@@ -215,11 +288,15 @@ def _types_of_value(value: Any) -> frozenset[str]:
 
 
 def parse_json(text: str) -> Any:
-    """Raises ArgumentsBroken."""
+    """Raises ArgumentsBroken, also for what only Python takes for a number."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ArgumentsBroken(str(error)) from error
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def dump(value: Any) -> str:
@@ -336,12 +413,13 @@ class NamedArguments:
         self._keys: set[str] = set()
         self._begun = False
         self._parts: list[str] = []
+        self._key = ""
         self.form = ValueForm.JSON  # of the value that is being read
 
-    @property
+    @cached_property
     def odd_keys(self) -> list[str]:
         """Names of parameters that could be mistaken for the format's own: they are looked for as they are."""
-        names = {name for variant in self._variants for name in variant.get("properties") or ()}
+        names = {name for variant in self._variants for name in variant["properties"]}
         return sorted((name for name in names if not _PLAIN_NAME.fullmatch(name)), key=len, reverse=True)
 
     def begin(self, key: str, *, form: ValueForm | None = None) -> None:
@@ -349,9 +427,8 @@ class NamedArguments:
         if key in self._keys and not self._sure:
             raise ArgumentsBroken(f"{key} is given twice")
         self._keys.add(key)
-        schema = self._schema(key)
-        self.form = form or value_form(schema, self._root)
-        self._types = types_of(schema, self._root)
+        self.form = form or form_of(key, self._variants, self._root)
+        self._key = key
         self._parts = []
         if self._tool.custom:
             return
@@ -384,15 +461,13 @@ class NamedArguments:
             text = "".join(self._parts)
             self._emit(text if text == "null" else dump(text))
         elif not self._sure:
-            self._emit(_as_json("".join(self._parts), self._types))
+            self._emit(_as_json("".join(self._parts), types_of(property_schema(self._variants, self._key), self._root)))
 
-    def value(self, key: str, value: Any) -> None:
-        """A value that the format gave as a whole."""
+    def value(self, key: str, text: str) -> None:
+        """A value that the format gave as a whole, as JSON text."""
         self.begin(key, form=ValueForm.JSON)
-        if not self._tool.custom:
-            self._emit(dump(value))
-        else:
-            self._emit(value if isinstance(value, str) else dump(value))
+        value = parse_json(text) if self._tool.custom else None
+        self._emit(value if isinstance(value, str) else text)
 
     def close(self) -> None:
         if self._tool.custom:
@@ -400,9 +475,6 @@ class NamedArguments:
                 raise ArgumentsBroken("a custom tool has one input")
         else:
             self._emit("}" if self._keys else "{}")
-
-    def _schema(self, key: str) -> Any:
-        return property_schema(self._variants, key)
 
 
 def _as_json(text: str, types: frozenset[str]) -> str:

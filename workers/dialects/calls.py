@@ -6,23 +6,27 @@ what it reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from workers.dialects.arguments import (
+    ANNOTATIONS,
     NamedArguments,
     ValueForm,
     dump,
-    property_schema,
+    form_of,
+    form_of_unlisted,
     string_choices,
-    value_form,
     variants,
 )
 from workers.dialects.json_calls import read_list, read_object
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Markers, Steps
 from workers.dialects.toolbox import OfferedTool, Toolbox
+from workers.grammar.names import unlisted
+from workers.grammar.parts import Parts
 
 if TYPE_CHECKING:
     from workers.grammar.builder import GrammarBuilder
@@ -51,9 +55,6 @@ class CallFormat(Protocol):
     def rule(self, g: GrammarBuilder) -> str:
         """Lark expression for what follows the first trigger: one or more calls, as many as the request allows."""
 
-
-FREE_NAME = "/[A-Za-z_][A-Za-z0-9_]{0,63}/"
-"""A parameter that no schema names."""
 
 INSTRUCTIONS = """\
 # Tools
@@ -304,27 +305,34 @@ class XmlParameters:
         return g.sequence(g.calls(one, one), g.text(self.line + self.end))
 
     def _call_rule(self, g: GrammarBuilder, tool: OfferedTool) -> str:
-        return g.either(self._variant_rule(g, tool, variant) for variant in variants(tool.parameters))
-
-    def _variant_rule(self, g: GrammarBuilder, tool: OfferedTool, variant: Mapping[str, Any]) -> str:
-        parameters = []
-        for key, schema, required in parameters_of(variant):
-            rule = g.rule("parameter", self._parameter_rule(g, tool, key, schema))
-            if key is None:
-                parameters.append(g.counted(rule, *counts_of(variant)))
-            else:
-                parameters.append(rule if required else g.optional(rule))
-        return g.sequence(g.text(self._head(tool.name)), *parameters, g.text(self._tail))
-
-    def _parameter_rule(self, g: GrammarBuilder, tool: OfferedTool, key: str | None, schema: Any) -> str:
         root = tool.parameters
-        form = value_form(schema if key is None else property_schema(variants(root), key), root)
-        bare = form is not ValueForm.JSON
-        if key is None:
-            name = g.sequence(g.text(self.key), g.terminal(FREE_NAME))
-            begin = g.sequence(name, g.text(self._key("", bare).removeprefix(self.key) + self.pad))
+        every = variants(root)
+
+        def one(key: str | Names, schema: Any) -> str:
+            return self._parameter_rule(g, tool, root, every, key, schema)
+
+        return g.either(
+            g.sequence(g.text(self._head(tool.name)), listed(g, parameters, one), g.text(self._tail))
+            for parameters in Parameters.of_all(every, root)
+        )
+
+    def _parameter_rule(
+        self,
+        g: GrammarBuilder,
+        tool: OfferedTool,
+        root: Mapping[str, Any],
+        every: Sequence[Mapping[str, Any]],
+        key: str | Names,
+        schema: Any,
+    ) -> str:
+        if isinstance(key, Names):
+            form = form_of_unlisted(schema, every, root)
+            name = g.sequence(g.text(self.key), g.terminal(key.terminal))
+            written = self._key("", form is not ValueForm.JSON).removeprefix(self.key)
+            begin = g.sequence(name, g.text(written + self.pad))
         else:
-            begin = g.text(self._key(key, bare) + self.pad)
+            form = form_of(key, every, root)
+            begin = g.text(self._key(key, form is not ValueForm.JSON) + self.pad)
         if tool.custom and (custom := g.custom_input(tool)):
             return g.sequence(begin, custom, g.text(self.pad + self.value_end + self.line))
         if form is ValueForm.JSON:
@@ -337,37 +345,100 @@ class XmlParameters:
 
 def read_key(calls: Calls, arguments: NamedArguments, ends: Markers) -> Steps[tuple[str, str] | None]:
     """A parameter's name and the marker behind it; a name that holds such a marker itself is known by the schema."""
-    odd = {name + end: (name, end) for name in arguments.odd_keys for end in ends.texts}
-    if odd and (found := (yield from calls.source.next_is(*odd))) is not None:
-        return odd[found]
+    if (odd := (yield from odd_key(calls, arguments, ends))) is not None:
+        return odd
     key = yield from calls.source.word(ends)
     return (key[0].strip(), key[1]) if key else None
 
 
-def counts_of(schema: Mapping[str, Any]) -> tuple[int, int | None]:
-    """How many parameters there are at least, and at most."""
-    return schema.get("minProperties", 0), schema.get("maxProperties")
+def odd_key(calls: Calls, arguments: NamedArguments, ends: Markers) -> Steps[tuple[str, str] | None]:
+    """The name that comes next and the marker behind it, where the name is one that could be mistaken."""
+    odd = {name + end: (name, end) for name in arguments.odd_keys for end in ends.texts}
+    found = (yield from calls.source.next_is(*odd)) if odd else None
+    return odd[found] if found is not None else None
 
 
-def listed_freely(g: GrammarBuilder, one: str, separator: str, schema: Mapping[str, Any]) -> str:
-    """Parameters of any name with separators between them, as many as the schema wants."""
-    least, most = counts_of(schema)
-    if most == 0:
+@dataclass(frozen=True)
+class Names:
+    """Names of parameters that a schema does not list."""
+
+    terminal: str  # as a grammar writes it
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a call may be given by one variant of a tool's parameters, in order."""
+
+    listed: list[tuple[str, Any, bool]]  # name, schema, and whether it is required
+    others: list[tuple[Names, Any]]  # where none is listed, or too few of them
+    least: int
+    most: int | None
+    possible: bool
+
+    @classmethod
+    def of_all(cls, every: Sequence[Mapping[str, Any]], root: Mapping[str, Any]) -> list[Parameters]:
+        """Of all variants of a tool's parameters. What nothing can fulfil is left out: a parameter, or a variant that
+        needs it; but for a tool that cannot be called at all."""
+        found: list[Parameters] = []
+        parts = Parts(root)
+        for variant in every:
+            properties = {key: schema for key, schema in variant["properties"].items() if _is_possible(schema, parts)}
+            found.append(cls._of(variant, properties, every, parts))
+        return [one for one in found if one.possible] or found
+
+    @classmethod
+    def _of(
+        cls,
+        variant: Mapping[str, Any],
+        properties: Mapping[str, Any],
+        every: Sequence[Mapping[str, Any]],
+        parts: Parts,
+    ) -> Parameters:
+        """`properties`: those that are possible; `every`: all variants, whose names no other parameter can have."""
+        required = set(variant.get("required") or ())
+        least, most = variant.get("minProperties", 0), variant.get("maxProperties")
+        others: list[tuple[Names, Any]] = []
+        if not variant["properties"] or least > len(properties):
+            taken = {key for one in every for key in one["properties"]}
+            others = [
+                (Names(terminal), schema)
+                for terminal, schema in unlisted(variant, taken)
+                if _is_possible(schema, parts)
+            ]
+        must = required if least <= len(properties) else set(properties)
+        needed = max(least, len(required)) if required <= set(properties) else math.inf
+        possible = needed <= (math.inf if others else len(properties)) and (most is None or needed <= most)
+        return cls([(key, schema, key in must) for key, schema in properties.items()], others, least, most, possible)
+
+
+def _is_possible(schema: Any, parts: Parts) -> bool:
+    """Whether anything is by a schema; for one that says little more than a type that is clear."""
+    if not isinstance(schema, Mapping):
+        return schema is not False
+    return set(schema) <= ANNOTATIONS or parts.may_be(schema)
+
+
+def listed(
+    g: GrammarBuilder,
+    parameters: Parameters,
+    one: Callable[[str | Names, Any], str],
+    separator: str = "",
+) -> str:
+    """A call's parameters, with separators between them. `one`: the rule of one of them, by its name and schema."""
+    members = [(g.rule("parameter", one(key, schema)), required) for key, schema, required in parameters.listed]
+    least, most = parameters.least, parameters.most
+    if not parameters.others:
+        return g.listed(members, separator, least=least, most=most)
+    free = g.rule("parameter", g.either(one(names, schema) for names, schema in parameters.others))
+    before = g.listed(members, separator, least=len(members), most=most)
+    after = _freely(g, free, separator, max(least - len(members), 0), None if most is None else most - len(members))
+    return g.sequence(before, g.text(separator) if before and after else "", after)
+
+
+def _freely(g: GrammarBuilder, one: str, separator: str, least: int, most: int | None) -> str:
+    """So many of one thing, with separators between them."""
+    if most is not None and most <= 0:
         return ""
-    one = g.rule("parameter", one)
-    more = g.counted(g.sequence(g.text(separator), one), max(least - 1, 0), None if most is None else most - 1)
+    another = g.sequence(g.text(separator), one)
+    more = "" if most == 1 else g.counted(another, max(least - 1, 0), None if most is None else most - 1)
     return g.sequence(one, more) if least else g.optional(g.sequence(one, more))
-
-
-def parameters_of(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Any, bool]]:
-    """Name, schema and whether it is required, of each parameter; without a name for any number of free ones."""
-    properties = dict(schema.get("properties") or {})
-    required = schema.get("required") or []
-    others = schema.get("additionalProperties", True)
-    for key in required:
-        properties.setdefault(key, others)
-    for key, value in properties.items():
-        if value is not False:
-            yield key, value, key in required
-    if not properties and others is not False:
-        yield None, others, False

@@ -7,7 +7,7 @@ family's own form cannot be held to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from workers.dialects.arguments import (
     value_form,
     variants,
 )
-from workers.dialects.calls import FREE_NAME, Call, listed_freely, parameters_of
+from workers.dialects.calls import Call, Names, Parameters, listed, odd_key
 from workers.dialects.marked import MarkedDialect, thinking_switch
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Emit, Markers, Steps
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BEGIN, END, QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
 MAX_DEPTH = 64  # of values inside values
 _QUOTE = Markers(QUOTE)
+_COLON = Markers(":")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,13 @@ class Gemma4Calls:
         if arguments is None:
             return False
         while True:
-            yield from source.space()
-            if (yield from source.next_is("}")) is not None:
-                break
-            if not (yield from self._read_argument(calls, arguments)):
+            odd = yield from odd_key(calls, arguments, _COLON)  # the white space may be its own
+            if odd is None:
+                yield from source.space()
+                if (yield from source.next_is("}")) is not None:
+                    break
+                odd = yield from odd_key(calls, arguments, _COLON)
+            if not (yield from self._read_argument(calls, arguments, odd[0] if odd else None)):
                 return False
             yield from source.space()
             yield from source.next_is(",")
@@ -62,13 +66,11 @@ class Gemma4Calls:
         yield from source.next_is(END)
         return True
 
-    def _read_argument(self, calls: Calls, arguments: NamedArguments) -> Steps[bool]:
+    def _read_argument(self, calls: Calls, arguments: NamedArguments, known: str | None) -> Steps[bool]:
+        """`known`: its name, where that is read already."""
         source = calls.source
-        key: list[str] = []
-        odd = {f"{name}:": name for name in arguments.odd_keys}
-        if odd and (found := (yield from source.next_is(*odd))) is not None:
-            key.append(odd[found])
-        elif not (yield from _read_key(calls, key.append)):
+        key = [] if known is None else [known]
+        if known is None and not (yield from _read_key(calls, key.append)):
             return False
         yield from source.space()
         if (yield from source.next_is(QUOTE)) is not None:
@@ -93,23 +95,20 @@ class Gemma4Calls:
         return g.calls(one, g.sequence(g.text(BEGIN), one))
 
     def _call_rule(self, g: GrammarBuilder, tool: OfferedTool) -> str:
-        return g.either(self._variant_rule(g, tool, variant) for variant in variants(tool.parameters))
-
-    def _variant_rule(self, g: GrammarBuilder, tool: OfferedTool, variant: Mapping[str, Any]) -> str:
         root = tool.parameters
-        parameters = []
-        free = ""
-        for key, schema, required in parameters_of(variant):
-            if key is None:
-                one = g.sequence(g.terminal(FREE_NAME), g.text(":"), g.json(schema, root))
-                free = listed_freely(g, one, ",", variant)
-            elif tool.grammar is not None:
-                custom = g.sequence(g.text(f"{key}:{QUOTE}"), g.custom_input(tool), g.text(QUOTE))
-                parameters.append((custom, required))
-            else:
-                value = _value_rule(g, schema, root, MAX_DEPTH // 8)
-                parameters.append((g.rule("parameter", g.sequence(g.text(f"{key}:"), value)), required))
-        return g.sequence(g.text(f"call:{tool.name}{{"), free or g.listed(parameters, ","), g.text("}"))
+        values = _Values(g, root)
+
+        def one(key: str | Names, schema: Any) -> str:
+            if isinstance(key, Names):
+                return g.sequence(g.terminal(key.terminal), g.text(":"), g.json(schema, root))
+            if tool.grammar is not None:
+                return g.sequence(g.text(f"{key}:{QUOTE}"), g.custom_input(tool), g.text(QUOTE))
+            return g.sequence(g.text(f"{key}:"), values.rule(schema))
+
+        return g.either(
+            g.sequence(g.text(f"call:{tool.name}{{"), listed(g, parameters, one, ","), g.text("}"))
+            for parameters in Parameters.of_all(variants(root), root)
+        )
 
 
 def _read_key(calls: Calls, emit: Emit) -> Steps[bool]:
@@ -184,29 +183,60 @@ def _written(value: Any) -> str:
     return dump(value)
 
 
-def _value_rule(g: GrammarBuilder, schema: Any, root: Mapping[str, Any], depth: int) -> str:
-    """The family's own form where it can be held to the schema, else JSON."""
-    schema = resolve(schema, root)
-    if value_form(schema, root) is ValueForm.TEXT:
-        if choices := string_choices(schema, root):
-            return g.sequence(g.text(QUOTE), g.either(map(g.text, choices)), g.text(QUOTE))
-        return g.sequence(g.text(QUOTE), g.until(QUOTE))
-    if not isinstance(schema, Mapping):
+class _Values:
+    """The rules for the values of one tool's parameters, one for each schema, however often it is referred to."""
+
+    def __init__(self, g: GrammarBuilder, root: Mapping[str, Any]) -> None:
+        self._g = g
+        self._root = root
+        self._known: dict[
+            int, tuple[Any, str]
+        ] = {}  # by the schema's id; with the schema, so that the id stays its own
+
+    def rule(self, schema: Any, depth: int = MAX_DEPTH // 8) -> str:
+        """The family's own form where it can be held to the schema, else JSON. `depth`: of new rules inside rules."""
+        g, root = self._g, self._root
+        schema = resolve(schema, root)
+        if value_form(schema, root) is ValueForm.TEXT:
+            if choices := string_choices(schema, root):
+                return g.sequence(g.text(QUOTE), g.either(map(g.text, choices)), g.text(QUOTE))
+            return g.sequence(g.text(QUOTE), g.until(QUOTE))
+        if not isinstance(schema, Mapping):
+            return g.json(schema, root)
+        if id(schema) in self._known:
+            return self._known[id(schema)][1]
+        keywords, kind = set(schema) - ANNOTATIONS, schema.get("type")
+        if depth and keywords == {"items"} and kind == "array":
+            return self._own("items", schema, lambda: self._items(schema, depth - 1))
+        plain = keywords <= {"properties", "required", "additionalProperties"} and _simple_names(schema)
+        if depth and plain and kind == "object":
+            return self._own("members", schema, lambda: self._members(schema, depth - 1))
         return g.json(schema, root)
-    keywords = set(schema) - ANNOTATIONS
-    if depth and keywords == {"items"} and schema.get("type") == "array":
-        item = g.rule("item", _value_rule(g, schema["items"], root, depth - 1))
-        items = g.optional(g.sequence(item, g.any_number(g.sequence(g.text(","), item))))
-        return g.sequence(g.text("["), items, g.text("]"))
-    plain = {"properties", "required", "additionalProperties"}
-    if depth and keywords <= plain and schema.get("type") == "object" and _simple_names(schema):
-        listed = [
-            (g.rule("member", g.sequence(g.text(f"{key}:"), _value_rule(g, inner, root, depth - 1))),
-             key in schema.get("required", ()))
+
+    def _own(self, name: str, schema: Mapping[str, Any], expression: Callable[[], str]) -> str:
+        def known_as(rule: str) -> str:
+            self._known[id(schema)] = schema, rule
+            return expression()
+
+        return self._g.recursive(name, known_as)
+
+    def _items(self, schema: Mapping[str, Any], depth: int) -> str:
+        g = self._g
+        item = g.rule("item", self.rule(schema["items"], depth))
+        return g.sequence(
+            g.text("["), g.optional(g.sequence(item, g.any_number(g.sequence(g.text(","), item)))), g.text("]")
+        )
+
+    def _members(self, schema: Mapping[str, Any], depth: int) -> str:
+        g = self._g
+        members = [
+            (
+                g.rule("member", g.sequence(g.text(f"{key}:"), self.rule(inner, depth))),
+                key in schema.get("required", ()),
+            )
             for key, inner in schema["properties"].items()
-        ]  # fmt: skip
-        return g.sequence(g.text("{"), g.listed(listed, ","), g.text("}"))
-    return g.json(schema, root)
+        ]
+        return g.sequence(g.text("{"), g.listed(members, ","), g.text("}"))
 
 
 def _simple_names(schema: Mapping[str, Any]) -> bool:

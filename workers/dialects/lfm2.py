@@ -6,12 +6,13 @@ Source: the model card of LiquidAI/LFM2-8B-A1B. Its template shows no calls, so 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workers.dialects.arguments import ArgumentsBroken, dump, parse_json, types_of, variants
-from workers.dialects.calls import FREE_NAME, Call, listed_freely, parameters_of, read_key
+from workers.dialects.calls import Call, Names, Parameters, listed, odd_key, read_key
 from workers.dialects.marked import MarkedDialect
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Markers, Steps
@@ -51,21 +52,24 @@ class PythonCalls:
         arguments = calls.named(name[0].strip()) if name else None
         if arguments is None:
             return False
+        equals = Markers("=")
         while True:
-            yield from source.space()
-            if (yield from source.next_is(")")) is not None:
-                calls.end()
-                return True
-            key = yield from read_key(calls, arguments, Markers("="))
+            key = yield from odd_key(calls, arguments, equals)  # the white space may be its own
             if key is None:
-                return False
+                yield from source.space()
+                if (yield from source.next_is(")")) is not None:
+                    calls.end()
+                    return True
+                if (key := (yield from read_key(calls, arguments, equals))) is None:
+                    return False
             yield from source.space()
             value: list[str] = []
             if not (yield from source.python_value(value.append)):
                 return False
-            arguments.value(key[0], _literal("".join(value)))
+            arguments.value(key[0], _literal("".join(value).strip()))
             yield from source.space()
-            yield from source.next_is(",")
+            if (yield from source.next_is(",")) is not None:
+                yield from source.next_is(" ")
 
     def write(self, calls: Sequence[Call]) -> str:
         written = (
@@ -78,23 +82,23 @@ class PythonCalls:
         return g.sequence(g.text("["), g.calls(one, g.sequence(g.text(", "), one)), g.text(f"]{END}"))
 
     def _call_rule(self, g: GrammarBuilder, tool: OfferedTool) -> str:
-        return g.either(self._variant_rule(g, tool, variant) for variant in variants(tool.parameters))
-
-    def _variant_rule(self, g: GrammarBuilder, tool: OfferedTool, variant: Mapping[str, Any]) -> str:
         root = tool.parameters
-        parameters = []
-        for key, schema, required in parameters_of(variant):
-            if key is None:
-                one = g.sequence(g.terminal(FREE_NAME), g.text("="), g.json(schema, root))
-                return g.sequence(g.text(f"{tool.name}("), listed_freely(g, one, ", ", variant), g.text(")"))
+
+        def one(key: str | Names, schema: Any) -> str:
+            if isinstance(key, Names):
+                return g.sequence(g.terminal(key.terminal), g.text("="), g.json(schema, root))
             if tool.grammar is not None:
                 value = g.custom_input(tool, quoted=True)
             elif types_of(schema, root) == {"boolean"} and "enum" not in schema and "const" not in schema:
                 value = g.either((g.text("True"), g.text("False")))
             else:
                 value = g.json(schema, root)
-            parameters.append((g.rule("parameter", g.sequence(g.text(f"{key}="), value)), required))
-        return g.sequence(g.text(f"{tool.name}("), g.listed(parameters, ", "), g.text(")"))
+            return g.sequence(g.text(f"{key}="), value)
+
+        return g.either(
+            g.sequence(g.text(f"{tool.name}("), listed(g, parameters, one, ", "), g.text(")"))
+            for parameters in Parameters.of_all(variants(root), root)
+        )
 
 
 def _python(value: Any) -> str:
@@ -104,17 +108,18 @@ def _python(value: Any) -> str:
     return repr(value)
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> str:
+    """JSON for a Python literal, as it is where it is JSON. Raises ArgumentsBroken."""
     try:
-        return parse_json(text)
+        parse_json(text)
     except ArgumentsBroken:
         pass
+    else:
+        return text
     try:
-        value = ast.literal_eval(text)
-        dump(value)
+        return json.dumps(ast.literal_eval(text), ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise ArgumentsBroken(f"not a Python literal: {error}") from error
-    return value
 
 
 LFM2 = MarkedDialect(name="lfm2", calls=PythonCalls())

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.grammar import Unsupported, guided
 from workers.dialects.base import Opening
 from workers.dialects.toolbox import INPUT, OfferedTool, Toolbox
+from workers.grammar.parts import Parts
 from workers.grammar.quoted import quoted_lark
 from workers.grammar.vocabulary import Vocabulary
 
 ANY = "/(?s:.*)/"
+MAX_JSON_SIZE = 8 * 1024 * 1024  # bytes of all schemas in one grammar: what they refer to stands in each of them
 MAX_CALLS = 32  # of one answer, where the request names no number
 
 
@@ -50,6 +52,10 @@ class GrammarBuilder:
         self._vocabulary = vocabulary
         self._rules: list[str] = []
         self._known: dict[str, str] = {}
+        self._parts: dict[
+            int, tuple[Mapping[str, Any], Parts]
+        ] = {}  # by the schema's id; with it, so that it stays its own
+        self._json_size = 0
         self._grammars: list[dict[str, str]] = []
         self._may_force = True  # in a Lark grammar what is forced may have no end: /a+/ "ab", as lexers are greedy
 
@@ -90,23 +96,56 @@ class GrammarBuilder:
             return one
         return f"{one} ({another}){{0,{self._most_calls - 1}}}"
 
-    def listed(self, members: Sequence[tuple[str, bool]], separator: str) -> str:
-        """Members in order with separators between them; (expression, whether it must be there)."""
-        between = self.text(separator)
-        after, alone = "", ""  # what follows a member; what there is without one before
-        for expression, required in reversed(members):
-            here = self.sequence(expression, after)
-            alone = here if required or (not alone and not after) else self.either((here, alone or _EMPTY))
-            if not required and alone == here:
-                alone = self.either((here, _EMPTY))
-            with_separator = self.sequence(between, expression, after)
-            after = with_separator if required else self.either((with_separator, after or _EMPTY))
-            after, alone = self.rule("after", after), self.rule("alone", alone)
-        return alone
+    def listed(
+        self, members: Sequence[tuple[str, bool]], separator: str = "", *, least: int = 0, most: int | None = None
+    ) -> str:
+        """Members in order with separators between them; (expression, whether it must be there).
+
+        `least` and `most`: how many there are. Where these are neither 0 nor 1, those members that come first are the
+        ones that are there: less than would be possible, but never more. Raises GrammarError where nothing is possible.
+        """
+        least = max(least, sum(required for _, required in members))
+        if least > (len(members) if most is None else min(most, len(members))):
+            raise GrammarError("A call needs more arguments than its parameters allow.")
+        if most == 1 and len(members) > 1:
+            alone = [expression for expression, required in members if required] or [one for one, _ in members]
+            return self.either(alone if least else (*alone, ""))
+        needed = sum(required for _, required in members)
+        missing, spare = least - needed, len(members) if most is None else most - needed
+        kept: list[tuple[str, bool]] = []
+        for expression, required in members:
+            missing, spare = missing - (not required), spare - (not required)
+            if required or spare >= 0:
+                kept.append((expression, required or (least > 1 and missing >= 0)))
+        if not kept:
+            return ""
+        listed, may_lack = self._listed(kept, self.text(separator))
+        return self.optional(listed) if may_lack and not least else listed
+
+    def _listed(self, members: Sequence[tuple[str, bool]], between: str) -> tuple[str, bool]:
+        """One member at least, and whether there may be none: in halves, so that no rule is deep inside others, where
+        llguidance would run out of its stack."""
+        if all(required for _, required in members):
+            return (f" {between} " if between else " ").join(expression for expression, _ in members), False
+        if len(members) == 1:
+            return members[0][0], True
+        (first, no_first), (second, no_second) = (
+            self._listed(half, between) for half in (members[: len(members) // 2], members[len(members) // 2 :])
+        )
+        both = self.sequence(between, second)
+        listed = self.sequence(first, self.optional(both) if no_second else both)
+        return self.rule("listed", self.either((listed, second)) if no_first else listed), no_first and no_second
 
     def rule(self, name: str, expression: str) -> str:
         """A rule for an expression that is used more than once. `name` is only for people."""
         return self._named(name, expression, "")
+
+    def recursive(self, name: str, expression: Callable[[str], str]) -> str:
+        """A rule whose expression may name the rule itself: it is made from the rule's name."""
+        rule = f"{name}_{len(self._known)}"
+        self._known[f"recursive {rule}"] = rule
+        self._rules.append(f"{rule}: {expression(rule) or _EMPTY}")
+        return rule
 
     def terminal(self, regex: str) -> str:
         """A token of the grammar, written as Lark writes terminals."""
@@ -140,9 +179,15 @@ class GrammarBuilder:
         return "" if free_text else self.optional(self.terminal(r"/\n{1,3}/"))
 
     def json(self, schema: Any, root: Mapping[str, Any]) -> str:
-        """A JSON value by `schema`, whose references lead into `root`."""
-        schema = _standalone(schema, root)
-        return self._named("json", f"%json {json.dumps(guided(schema))}", "")
+        """A JSON value by `schema`, whose references lead into `root`. Raises GrammarError where all of them together
+        are too long to be followed."""
+        written = json.dumps(guided(self._standalone(schema, root)))
+        if (key := f"json {written}") not in self._known:
+            self._json_size += len(written)
+            if self._json_size > MAX_JSON_SIZE:
+                raise GrammarError("The schemas of what may be called are too large with all that they refer to.")
+            self._known[key] = self._named("json", f"%json {written}", "")
+        return self._known[key]
 
     def arguments(self, tool: OfferedTool) -> str:
         """A call's arguments as a JSON object."""
@@ -170,6 +215,20 @@ class GrammarBuilder:
         self._grammars.append({"name": name, "lark_grammar": definition})
         self._may_force = False
         return self.sequence('"\\""', f"@{name}", '"\\""') if quoted else f"@{name}"
+
+    def _standalone(self, schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A part of a schema with what its references lead to."""
+        if schema is root:
+            return dict(root)
+        if isinstance(schema, bool):
+            return {} if schema else {"not": {}}
+        if not isinstance(schema, Mapping):
+            return {}
+        if '"$ref"' not in json.dumps(schema):
+            return schema
+        if id(root) not in self._parts:
+            self._parts[id(root)] = root, Parts(root)
+        return self._parts[id(root)][1].alone(schema)
 
     def _free(self, without: Sequence[str], not_first: Sequence[str] = (), pattern: str | None = None) -> str:
         """A terminal for any text, also none, that does not hold (or begin with) certain markers."""
@@ -206,31 +265,3 @@ def _literal(text: str) -> str:
 def _slashed(regex: str) -> str:
     """A regular expression between slashes: bare slashes and line breaks are escaped."""
     return re.sub(r"\\.|/|\n", lambda m: {"/": r"\/", "\n": r"\n"}.get(m.group(), m.group()), regex, flags=re.DOTALL)
-
-
-def _standalone(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A part of a schema with what its references lead to."""
-    if schema is root:
-        return dict(root)
-    if isinstance(schema, bool):
-        return {} if schema else {"not": {}}
-    if not isinstance(schema, Mapping):
-        return {}
-    if '"$ref"' not in json.dumps(schema):
-        return schema
-    moved: dict[str, Any] = _moved(schema)
-    return {"$defs": {"root": _moved(root)}, **moved}
-
-
-def _moved(schema: Any) -> Any:
-    """References to the root, which is now a definition."""
-    if isinstance(schema, Mapping):
-        return {
-            key: f"#/$defs/root{value[1:]}"
-            if key == "$ref" and isinstance(value, str) and value[:1] == "#"
-            else _moved(value)
-            for key, value in schema.items()
-        }
-    if isinstance(schema, list):
-        return [_moved(value) for value in schema]
-    return schema

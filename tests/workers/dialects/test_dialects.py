@@ -6,10 +6,12 @@ from functools import cache
 
 import pytest
 
+from shared.schema.tools import FunctionTool
 from tests.workers.dialects.samples import TEMPLATES, dialect_of
 from workers.dialects import detect
 from workers.dialects.base import Opening
 from workers.dialects.marked import EFFORTS
+from workers.dialects.toolbox import Toolbox
 from workers.template import ChatTemplate
 
 FAMILIES = {
@@ -147,3 +149,20 @@ def test_reasoning_is_closed_by_what_the_parser_takes_for_its_end() -> None:
         assert parser.reasoning, template
         parser.feed(dialect.reasoning_end)
         assert not parser.reasoning, template
+
+
+@pytest.mark.parametrize(
+    ("template", "output"),
+    [
+        ("LFM2-8B-A1B", '<|tool_call_start|>[f( a ="x", a=7e688,   a="y")]<|tool_call_end|>'),
+        ("google-gemma-4-31B-it", '<|tool_call>call:f{ a :<|"|>x<|"|>,a:7e688,  a:"y"}<tool_call|>'),
+    ],
+)
+def test_the_white_space_of_a_name_is_its_own_and_numbers_stay_json(template: str, output: str) -> None:
+    names = {" a ": {"type": "string"}, "a": {"type": "number"}, "  a": {"type": "string"}}
+    tools = Toolbox([FunctionTool(name="f", parameters={"type": "object", "properties": names})])
+    for size in (1, len(output)):
+        parser = dialect_of(template).parser("", tools, sure=True)
+        pieces = [piece for at in range(0, len(output), size) for piece in parser.feed(output[at : at + size])]
+        said = "".join(piece.text for piece in (*pieces, *parser.finish()) if piece.kind == "arguments")
+        assert said == '{" a ": "x", "a": 7e688, "  a": "y"}'

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 MAX_REGEX_SIZE = 100_000  # characters of a regular expression with its repetitions written out
 MAX_MULTIPLE = 20_000  # without its factors of ten: an automaton counts up to it; 10^6 would take seconds and 500 MB
 _MULTIPLES = f"numbers up to {MAX_MULTIPLE} (times a power of ten) can be followed"
+MAX_PATTERNS = 64  # of names in one object; 400 take llguidance a minute
 _HUGE = 10**9
 LARGEST = 2**63 - 1024  # the largest double that 64 bits hold
 LOWER, UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
@@ -58,6 +59,8 @@ def excess(schema: Mapping[str, Any]) -> str | None:
     """What of a JSON schema is too large to be followed, with the keyword; None where all can be."""
     for part in _schemas(schema):
         patterns = part.get("patternProperties")
+        if isinstance(patterns, Mapping) and len(patterns) > MAX_PATTERNS:
+            return f"patternProperties: {len(patterns)} patterns, {MAX_PATTERNS} are possible"
         for keyword, regex in [
             ("pattern", part.get("pattern")),
             *(("patternProperties", regex) for regex in (patterns if isinstance(patterns, Mapping) else ())),

@@ -418,6 +418,15 @@ def fits(schema: dict[str, Any], text: str) -> bool:
     return all(matcher.consume_token(byte) for byte in text.encode()) and matcher.is_accepting()
 
 
+def test_many_patterns_of_names_are_refused_before_they_cost_anything() -> None:
+    def patterns(count: int) -> dict[str, Any]:
+        return {**OBJECT, "patternProperties": {f"^p{number}_": {"type": "integer"} for number in range(count)}}
+
+    check_schema(patterns(64))
+    with pytest.raises(Unsupported, match="400 patterns, 64 are possible"):
+        check_schema(patterns(400))
+
+
 INT64, UINT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}, {"minimum": 0, "maximum": 2**64 - 1}
 
 

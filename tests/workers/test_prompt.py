@@ -102,6 +102,16 @@ def test_arguments_that_are_no_object_are_kept() -> None:
     assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"input": "nonsense"}
 
 
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
+async def test_arguments_that_are_nested_too_deeply_are_shown_as_they_are_spelled(path: Path) -> None:
+    """A client's own: no check of its request sees into them."""
+    spelled = '{"a": ' * 600 + "1" + "}" * 600
+    items = [user("Hi"), called("a", arguments=spelled), gave("a"), said("Ok."), user("Bye")]
+    assert "Bye" in (await (await prompter(path.stem)).write(None, items, None, TOOLS)).text
+    messages = to_messages(None, items, TOOLS)
+    assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"input": spelled}
+
+
 async def test_leading_system_messages_are_one_and_later_ones_stay_visible() -> None:
     items = [
         user("First.", "system"),

@@ -169,7 +169,13 @@ class QueueWorker(Worker):
         token = self._leases.new_token()
         with self._suspects.claiming() as suspects:
             claims = await queue.claim(
-                self._redis, self.model, token, self._free, self._leases.milliseconds, suspects=suspects
+                self._redis,
+                self.model,
+                token,
+                self._free,
+                self._leases.milliseconds,
+                suspects=suspects,
+                running=self.tasks,
             )
             if claims.suspects_left:
                 self._suspects.wait(self.wake)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -132,10 +132,20 @@ class Claims(list[Claim]):
     suspects_left = 0  # passed over: there were as many as were wanted
 
 
-async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int, *, suspects: int = 1) -> Claims:
+async def claim(
+    redis: Redis,
+    model: str,
+    token: str,
+    wanted: int,
+    lease_ms: int,
+    *,
+    suspects: int = 1,
+    running: Iterable[str] = (),
+) -> Claims:
     """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner.
 
-    Up to `suspects` of them are suspects: one that ends its worker takes all down that run beside it.
+    Up to `suspects` of them are suspects: one that ends its worker takes all down that run beside it. Those that are
+    `running` here are left alone: where their leases have lapsed, in an outage, they are renewed.
     """
     found = await scripts.CLAIM.call(
         redis,
@@ -153,6 +163,7 @@ async def claim(redis: Redis, model: str, token: str, wanted: int, lease_ms: int
             keys.RETRY_PREFIX,
             suspects,
             SUSPECT_LOSSES,
+            *running,
         ],
     )
     claims = Claims(

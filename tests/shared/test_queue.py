@@ -100,6 +100,18 @@ async def test_what_a_dead_worker_left_is_taken_first_and_counts_for_nobody_mean
     assert new == "a2"  # both run two by then, and a was served longer ago
 
 
+async def test_a_job_that_runs_here_is_not_taken_again_though_its_lease_has_lapsed(redis: Redis) -> None:
+    """As behind an outage, where the claim may come before the renewal."""
+    await put(redis, "a1")
+    await put(redis, "a2")
+    [first] = await queue.claim(redis, MODEL, "mine", 1, LEASE_MS)
+    await die(redis, first.job_id)
+    taken = await queue.claim(redis, MODEL, "mine too", 9, LEASE_MS, running=[first.job_id])
+    assert [claim.job_id for claim in taken] == ["a2"]
+    again = await queue.claim(redis, MODEL, "other", 9, LEASE_MS)
+    assert [claim.job_id for claim in again] == ["a1"]
+
+
 async def test_a_job_given_back_is_taken_before_others_of_its_owner(redis: Redis) -> None:
     for number in range(4):
         await put(redis, f"a{number}")

@@ -5,7 +5,8 @@
 -- the jobs that run and the owners that wait, not with the jobs that wait.
 -- KEYS: queue, claimed, owners, shares, deadlines
 -- ARGV: lease prefix, prefix of this queue's lanes, prefix of held jobs, token, wanted, lease ms, ms until the lists of
---       what is claimed and held go, prefix of jobs, prefix of records, prefix of tries, suspects wanted, tries of one
+--       what is claimed and held go, prefix of jobs, prefix of records, prefix of tries, suspects wanted, tries of one,
+--       then the jobs that run here: if a lease of theirs has lapsed, it is renewed
 -- Returns how many suspects were passed over, then the ids taken, each followed by its score and whether it is a suspect
 -- (1 or 0).
 if redis.call('ZCARD', KEYS[1]) == 0 then
@@ -54,11 +55,14 @@ local function take(id, owner, score, suspect)
   return true
 end
 
+local here = {}
+for i = 13, #ARGV do here[ARGV[i]] = true end
+
 local left = {}
 local claimed = redis.call('HGETALL', KEYS[2])
 for i = 1, #claimed, 2 do
   local id, owner = claimed[i], claimed[i + 1]
-  if redis.call('EXISTS', ARGV[1] .. id) == 1 then
+  if here[id] or redis.call('EXISTS', ARGV[1] .. id) == 1 then
     running[owner] = (running[owner] or 0) + 1
   else
     local score = redis.call('ZSCORE', KEYS[1], id)

@@ -57,7 +57,7 @@ class Presence:
         if self._keeping and self._thread:
             loop, task = self._keeping
             loop.call_soon_threadsafe(task.cancel)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, RETIRE_SECONDS)
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
                 await fronts.retire(self._redis, self.id)
@@ -67,7 +67,7 @@ class Presence:
     async def _beat(self) -> None:
         while True:
             self._ran = time.monotonic()
-            await asyncio.sleep(self._ttl / 4)
+            await asyncio.sleep(min(self._ttl / 4, 1.0))
 
     def _in_thread(self, started: asyncio.Future[None]) -> None:
         async def keep() -> None:

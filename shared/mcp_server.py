@@ -20,9 +20,11 @@ _SECRET_NAME = re.compile(
 _SHORTEST = 6  # what is shorter is also found where it means nothing
 _MOST = 256  # replacing takes its time for each: a hostile request names many, and its server returns long texts
 _BETWEEN = re.compile(r"[\s,;]+")
-# What tells nothing of who asks: ordinary words, content types, languages, dates and times, versions and small numbers.
+# What tells nothing of who asks: ordinary words, also several as in `pull_requests`, `us-east-1` or an address; content
+# types, languages, dates and times, versions and small numbers.
+_WORD = r"([A-Z]?[a-z]{1,14}|[A-Z]{1,15})"
 _HARMLESS = re.compile(
-    r"[A-Z]?[a-z]{1,14}|[A-Z]{1,15}"
+    rf"{_WORD}((://|[_.@:/-])({_WORD}|\d{{1,2}}(?!\d)))*/?"
     r"|(application|audio|font|image|message|model|multipart|text|video|\*)/([a-z0-9.+-]{1,60}|\*)"
     r"|[a-z]{2}-[A-Z]{2}|utf-8|UTF-8|\*"
     r"|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?"

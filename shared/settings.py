@@ -117,7 +117,7 @@ class Settings:
     follower_buffer_bytes: int = 256 * 1024  # likewise
     websocket_seconds: float = 3600.0  # how long one WebSocket may last
     websocket_responses: int = 32  # responses running and waiting on one WebSocket
-    websocket_connections: int = 64  # WebSockets of one key at one web process; 0: any number
+    websocket_connections: int = 1000  # WebSockets of one key at one web process; 0: any number
     silence_seconds: float = 2.0  # without a published event for so long, a follower looks into the log
 
     def __post_init__(self) -> None:
@@ -158,7 +158,8 @@ def _names_redis(url: str) -> bool:
         return False
     if parts.scheme == "unix":
         return bool(parts.path)
-    if not whole or "@" in f"{parts.path}{parts.query}{parts.fragment}":  # the password had a / ? or #
+    first = parts.query.partition("=")[0]
+    if not whole or "@" in f"{parts.path}{first}{parts.fragment}":  # the password had a / ? or #
         return False
     path = parts.path.strip("/").split("/")
     if parts.scheme in ("redis", "rediss"):

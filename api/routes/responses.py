@@ -11,8 +11,9 @@ from itertools import chain
 
 import msgspec
 from aiohttp import web
+from redis.exceptions import RedisError
 
-from api.admission import retry_seconds
+from api.admission import RETRY_UNKNOWN_SECONDS, retry_seconds
 from api.auth import owner_of
 from api.body import decoded, read_body
 from api.cancellation import cancel, delete
@@ -212,11 +213,18 @@ async def _checked(request: web.Request, encoded: bytes) -> bytes:
     if outcome.error.code == "invalid_prompt":
         raise ApiError(400, message, param="input", code=outcome.error.code)
     if outcome.error.code == "rate_limit_exceeded":
-        fleet = request.app[FLEET]
-        model = (await fleet.resolve(outcome.model)).id
-        headers = {"Retry-After": str(await retry_seconds(request.app[REDIS], fleet, model))}
+        headers = {"Retry-After": str(await _retry_seconds(request, outcome.model))}
         raise ApiError(429, message, type="rate_limit_error", code=outcome.error.code, headers=headers)
     raise server_error(message)
+
+
+async def _retry_seconds(request: web.Request, model: str) -> int:
+    """As others are told that wait for a model; something else where nobody can know, as its workers have gone."""
+    fleet = request.app[FLEET]
+    try:
+        return await retry_seconds(request.app[REDIS], fleet, (await fleet.resolve(model)).id)
+    except (ApiError, RedisError):
+        return RETRY_UNKNOWN_SECONDS
 
 
 def _result(encoded: bytes) -> web.Response:

@@ -60,6 +60,10 @@ def test_a_secret_is_replaced_wherever_it_is_quoted(given: Server, secret: str) 
         server(Content_Type="application/json; charset=utf-8", X_Kind="application/vnd.api+json"),
         server(Accept_Language="en-US,en;q=0.9"),
         server(X_Version="2024-01-01", X_Since="2024-01-01T10:20:30Z", X_Api_Version="v1.2.3"),
+        server(
+            X_MCP_Toolsets="repos,pull_requests", X_Zone="us-east-1", Origin="https://tools.example", X_User="jo@ex.am"
+        ),
+        server("?tools=pull_requests,code-search"),
         server(X_Debug="true", X_Level="12", X_Short="a1b2c"),
         server("?mode=readonly&version=2024-01-01&page=12", path="tickets/v1/mcp"),
     ],
@@ -67,6 +71,7 @@ def test_a_secret_is_replaced_wherever_it_is_quoted(given: Server, secret: str) 
 def test_what_is_harmless_stays(given: Server) -> None:
     text = (
         "true europe Support READONLY application/json text/event-stream utf-8 en-US charset tickets readonly version "
+        "pull_requests us-east-1 https://tools.example jo@ex.am code-search "
         "application/vnd.api+json 2024-01-01 2024-01-01T10:20:30Z v1.2.3 12 a1b2c mcp Bearer session"
     )
     assert given.hide(text) == text

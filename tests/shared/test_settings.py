@@ -60,6 +60,7 @@ def test_a_redis_url_that_means_nothing_is_refused_without_showing_it(url: str) 
         "redis://",
         "redis://host",
         "redis://:p%2Fw@host:6379/0?socket_timeout=1",
+        "rediss://:pw@host:6379/0?ssl_ca_certs=/a@b.pem",
         "rediss://me:p@ss@[::1]:6379/1",
         "unix:///tmp/redis.sock?db=1",
         "unix://me:pw@/tmp/redis.sock",

@@ -93,14 +93,21 @@ class LoadMarks:
         if age_ms > 1000 * self._stale_seconds:
             return True
         host, process, _ = worker.rsplit(":", 2)
-        return host == self._host and (process == self._process or not _runs(int(process)))
+        if host != self._host:
+            return False
+        if process == self._process:  # before a container's restart, or beside us in another one of the same host name
+            return age_ms > 1500 * self._stale_seconds / RENEWALS
+        return not _runs(int(process))
 
     def _count(self, lost: dict[str, int]) -> int:
-        """How many losses matter here: this host's own, where it has any story."""
+        """How many losses matter here: this host's own, where it has any story. Elsewhere too it takes a second loss
+        where the file has been loaded before."""
         if self._host in lost:
             return lost[self._host]
         losses = sum(count for count in lost.values() if count > 0)
-        return min(losses, ELSEWHERE) if losses else min(lost.values(), default=0)
+        if not losses:
+            return min(lost.values(), default=0)
+        return min(losses - (loads.LOADED in lost.values()), ELSEWHERE)
 
     async def _sign(self, file: str) -> None:
         try:

@@ -253,11 +253,13 @@ class Models:
         self._broken[model] = Broken(reason, time.monotonic() + pause, pause, file, lost)
 
     def _is_due(self, model: str, broken: Broken) -> bool:
-        """Whether a broken model is to be tried again; one that may end this process, only while nothing runs here."""
+        """Whether a broken model is to be tried again; one that may end this process, while nothing runs here if that
+        is soon the case."""
         if _file(self._served[model].variant.path) != broken.file:
             return True
         runs = any(loaded.users for loaded in self._loaded.values())
-        return time.monotonic() >= broken.until and not (broken.lost and runs)
+        late = time.monotonic() - broken.until
+        return late >= 0 and (not (broken.lost and runs) or late >= LONGEST_PAUSE_SECONDS)
 
     async def _make_room(self) -> None:
         idle = [name for name, loaded in self._loaded.items() if not loaded.users and not self._awaited[name]]

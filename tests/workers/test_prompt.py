@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from shared.schema.items import (
 )
 from tests.stack import TEMPLATES as PROCESS
 from tests.workers.dialects.samples import ISSUES, PATCH, TEMPLATES, WEATHER
+from tests.workers.test_template import loaded
 from workers.conversation import AnyItem
 from workers.dialects.toolbox import Toolbox
 from workers.engine.scripted import ScriptedEngine
@@ -209,6 +211,17 @@ def test_names_of_tools_come_back() -> None:
     assert toolbox.name_of("github__search", None) == "github__search_"
 
 
+def test_a_call_id_that_comes_again_keeps_each_output_with_its_own_call() -> None:
+    turns = [[user("Hi"), called("a"), user("Well?"), gave("a", output), said("So.")] for output in ("one", "two")]
+    for path in ("Qwen-Qwen3-0.6B", "mistralai-Ministral-3-14B-Reasoning-2512"):
+        dialect, _, traits = loaded(TEMPLATES / f"{path}.jinja")
+        prepared, _ = dialect.prepare(to_messages(None, chain.from_iterable(turns), TOOLS), TOOLS, traits)
+        roles = [message["role"] for message in prepared]
+        outputs = [n for n, role in enumerate(roles) if role == "tool"]
+        assert [prepared[n]["content"] for n in outputs] == ["one", "two"]
+        assert all(prepared[n - 1].get("tool_calls") for n in outputs)
+
+
 NO_WORDS_BEFORE_CALLS = ("mistralai-Mistral-Nemo", "Mistral-Small")
 ODD = {
     "the user behind an output": [user("Q1"), called("a"), gave("a", "drizzle"), user("Q2")],
@@ -220,6 +233,7 @@ ODD = {
     "the user between a call and its output": [user("Q1"), called("a"), user("Q2"), gave("a", "drizzle"), said("A1")],
     "an answer without a word": [user("Q1"), said(""), user("Q2")],
     "words before a call and behind it": [user("Q1"), said("A1"), thought("Hm."), called("a"), gave("a"), said("A2")],
+    "a rule between answers": [user("Q1"), said("A1"), user("Q2", "system"), said("A2"), user("Bye")],
     "two answers": [user("Q1"), said("A1"), said("A2"), user("Q2")],
     "developers alone": [user("Q1", "developer")],
     "nobody": [],

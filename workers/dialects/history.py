@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from workers.dialects.calls import Call
@@ -74,18 +75,15 @@ def prepare(
 
 def _outputs_behind_calls(messages: Messages) -> Messages:
     """Every output in the block behind the message of its call, whatever was said in between."""
-    homes = {
-        call["id"]: position for position, message in enumerate(messages) for call in message.get("tool_calls", ())
-    }
-    outputs: dict[int, Messages] = {}
+    homes: dict[str, Messages] = {}  # by call id, which a later turn may use again: a message and its outputs
+    blocks: list[Messages] = []
     for message in messages:
-        if message["role"] == "tool" and (home := homes.get(message["tool_call_id"])) is not None:
-            outputs.setdefault(home, []).append(message)
-    result: Messages = []
-    for position, message in enumerate(messages):
-        if message["role"] != "tool" or message["tool_call_id"] not in homes:
-            result += [message, *outputs.get(position, ())]
-    return result
+        if message["role"] == "tool" and (home := homes.get(message["tool_call_id"])):
+            home.append(message)
+            continue
+        blocks.append([message])
+        homes |= dict.fromkeys((call["id"] for call in message.get("tool_calls", ())), blocks[-1])
+    return list(chain.from_iterable(blocks))
 
 
 def _with_system(messages: Messages, text: str) -> Messages:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workers.dialects.history import Message, Messages
 
 BEGINNING = "Hello."  # of the user, where the assistant would begin
+CONTINUATION = "Go on."  # of the user, where the assistant speaks again behind something else
 ACKNOWLEDGEMENT = "Ok."  # of the assistant, where the user speaks again behind an output
 
 
@@ -47,9 +48,12 @@ class _Told:
         elif message["role"] == "user":
             self._say({"role": "assistant", "content": ACKNOWLEDGEMENT})
             self._say(message)
-        else:
+        elif self.messages[self._said + 1].get("tool_calls"):
             words = self.messages.pop(self._said)
             self.messages[self._said] = _joined(words, self.messages[self._said])
+            self._say(message)
+        else:
+            self._say({"role": "user", "content": CONTINUATION})
             self._say(message)
 
     def _say(self, message: Message) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-MESSAGES = 500  # at once; progress and log messages come beside the answers
-MESSAGES_PER_SECOND = 50.0  # thereafter
+MESSAGES = 2000  # at once; progress and log messages come beside the answers
+MESSAGES_PER_SECOND = 200.0  # thereafter
 LINES = 50_000  # likewise: comments, and answers whose JSON is spread over lines
 LINES_PER_SECOND = 1000.0
 BYTES_PER_SECOND = 64 * 1024.0

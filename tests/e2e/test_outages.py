@@ -176,7 +176,8 @@ async def test_a_worker_paused_in_the_middle_of_anothers_run_stays_out(deploymen
         assert await event_log.length(redis, response_id) == len(events)
 
 
-async def test_a_job_that_kills_three_workers_fails_and_the_fourth_lives(deployment: Deployment) -> None:
+async def test_a_stream_that_goes_on_outlives_three_killed_workers(deployment: Deployment) -> None:
+    """It has said more each time, so it is not what they were lost for."""
     worker = deployment.worker()
     deployment.ready()
     async with aiohttp.ClientSession() as http, Redis.from_url(deployment.redis.url) as redis:
@@ -188,11 +189,9 @@ async def test_a_job_that_kills_three_workers_fails_and_the_fourth_lives(deploym
                 worker.stop(signal.SIGKILL)
             last = deployment.worker()
             events = parse_sse(received + await answer.read())
-        assert [event["sequence_number"] for event in events] == list(range(len(events)))
-        assert events[-1]["type"] == "response.failed"
-        error = events[-1]["response"]["error"]
-        assert error["code"] == "server_error"
-        assert "3 workers" in error["message"]
+        final = check_stream(events)
+        assert final["status"] == "completed"
+        assert await stored(deployment, http, response_id) == final
         async with http.post(deployment.url + "/v1/responses", json={"model": MODEL, "input": "Hi"}) as again:
             assert again.status == 200
         assert "worker_ready" in last.output()

@@ -91,7 +91,7 @@ def kept_bounds(schema: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for keyword, upward in (*((word, True) for word in LOWER), *((word, False) for word in UPPER)):
         bound = schema.get(keyword)
-        if not _is_number(bound):
+        if not is_number(bound):
             continue
         if abs(bound) > LARGEST:
             kept[keyword] = LARGEST if bound > 0 else -LARGEST
@@ -106,7 +106,7 @@ def _number_excess(part: Mapping[str, Any]) -> str | None:
     for keywords, sign in ((UPPER, -1), (LOWER, 1)):
         for keyword in keywords:
             bound = part.get(keyword)
-            if _is_number(bound) and bound * sign > LARGEST:
+            if is_number(bound) and bound * sign > LARGEST:
                 return f"{keyword}: numbers from -{LARGEST} to {LARGEST} are possible"
     for keyword in ("const", "enum"):
         waiting = [part[keyword]] if keyword in part else []
@@ -116,7 +116,7 @@ def _number_excess(part: Mapping[str, Any]) -> str | None:
                 waiting += value.values()
             elif isinstance(value, list):
                 waiting += value
-            elif _is_number(value) and (abs(value) > LARGEST or not _is_written_out(value)):
+            elif is_number(value) and (abs(value) > LARGEST or not _is_written_out(value)):
                 return f"{keyword}: {str(value)[:40]} has more digits than a number can be kept with; a string can"
     return None
 
@@ -126,7 +126,8 @@ def _is_written_out(number: float) -> bool:
     return not isinstance(number, int) or int(Decimal(repr(float(number)))) == number
 
 
-def _is_number(value: Any) -> TypeGuard[int | float]:
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a JSON value is a number; Python's booleans are integers too."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -140,7 +141,7 @@ def regex_excess(regex: str) -> str | None:
 
 def _step(multiple: Any) -> int:
     """The digits of a number that others are multiples of, without tens."""
-    if not _is_number(multiple):
+    if not is_number(multiple):
         return 1
     try:
         digits = int("".join(map(str, Decimal(str(multiple)).as_tuple().digits)) or 0)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from llguidance import LLMatcher
 
 from shared.endless import is_endless
-from shared.excess import DATA, GROUPS, excess, kept_bounds, regex_excess
+from shared.excess import DATA, GROUPS, excess, is_number, kept_bounds, regex_excess
 from shared.grammar_apart import is_risky, tried_apart
 from shared.remembered import Remembered
 from shared.trial import LIMITS, Trials
@@ -201,7 +201,7 @@ def _bounded(schema: Any) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 def _problem(schema: Mapping[str, Any], grammar: str, trials: Trials) -> str | None:

@@ -276,13 +276,19 @@ async def paging(tools: int, per_page: int, *, endless: bool = False, **options:
             next_cursor=str(start + per_page) if more else None,
         )
 
+    server: Server[Any] = Server("paging", on_list_tools=list_tools, on_call_tool=_naming(running))
+    async with serve(server, running, **options):
+        yield running
+
+
+def _naming(running: Running) -> Callable[[Any, types.CallToolRequestParams], Awaitable[types.CallToolResult]]:
+    """Notes a call and returns the name of its tool."""
+
     async def call_tool(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         running.calls.append((params.name, dict(params.arguments or {})))
         return types.CallToolResult(content=[types.TextContent(text=params.name)])
 
-    server: Server[Any] = Server("paging", on_list_tools=list_tools, on_call_tool=call_tool)
-    async with serve(server, running, **options):
-        yield running
+    return call_tool
 
 
 @asynccontextmanager
@@ -296,11 +302,7 @@ async def listing(*tools: types.Tool | MCPError, **options: Any) -> AsyncIterato
                 raise tool
         return types.ListToolsResult(tools=[tool for tool in tools if isinstance(tool, types.Tool)])
 
-    async def call_tool(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        running.calls.append((params.name, dict(params.arguments or {})))
-        return types.CallToolResult(content=[types.TextContent(text=params.name)])
-
-    server: Server[Any] = Server("listing", on_list_tools=list_tools, on_call_tool=call_tool)
+    server: Server[Any] = Server("listing", on_list_tools=list_tools, on_call_tool=_naming(running))
     async with serve(server, running, **options):
         yield running
 

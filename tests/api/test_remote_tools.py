@@ -472,14 +472,7 @@ async def test_a_cancelled_response_cancels_the_call(qwen: Stack) -> None:
 
 
 async def test_a_running_tool_holds_no_slot(make_stack: StackFactory) -> None:
-    template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
-    stack = await make_stack(
-        loader=lambda *_: ScriptedEngine(chat_template=template),
-        allow_remote_mcp=True,
-        mcp_allowed_hosts=("127.0.0.1",),
-        encryption_key="k",
-        slots=1,
-    )
+    stack = await lossy(make_stack, slots=1)
     async with slow_server() as slow:
         stack.engine.play(Script(*call_of("wait")), Script("meanwhile"), Script("after"))
         first = asyncio.create_task(stack.post(input="Go", tools=[mcp(slow)]))
@@ -491,15 +484,7 @@ async def test_a_running_tool_holds_no_slot(make_stack: StackFactory) -> None:
 
 
 async def test_only_so_many_jobs_wait_without_a_slot(make_stack: StackFactory) -> None:
-    template = (TEMPLATES / "Qwen-Qwen3-0.6B.jinja").read_text()
-    stack = await make_stack(
-        loader=lambda *_: ScriptedEngine(chat_template=template),
-        allow_remote_mcp=True,
-        mcp_allowed_hosts=("127.0.0.1",),
-        encryption_key="k",
-        slots=1,
-        mcp_jobs_aside=2,
-    )
+    stack = await lossy(make_stack, slots=1, mcp_jobs_aside=2)
     worker = stack.workers[0]._workers[f"{MODEL}@q8_0"]
     async with slow_server() as slow:
         stack.engine.play(*(Script(*call_of("wait")) for _ in range(3)), *(Script("done") for _ in range(8)))

@@ -8,10 +8,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import cast
 
 import structlog
 import uvloop
@@ -290,7 +289,7 @@ class WorkerProcess:
         if self._workers[model].has_room:
             self._workers[model].wake()
         else:
-            await cast(Awaitable[int], self._redis.lpush(keys.wake(model), job_id))
+            await queue.pass_on(self._redis, model, job_id)
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -20,6 +20,7 @@ JOB_TTL_MS = 24 * 3600 * 1000
 SUSPECT_LOSSES = 2  # a job that this many workers were lost with may be what they were lost for
 SET_BACKS = 10  # times in a response's life that its progress makes its losses forgotten
 
+WAKE_SECONDS = 60  # as the scripts say it
 POP_SECONDS = 1.0  # one blocking pop: well below the time an answer of Redis may take
 
 _encoder = msgspec.msgpack.Encoder()
@@ -223,6 +224,14 @@ async def pop(redis: Redis, names: list[str]) -> tuple[str, bytes] | None:
     """The first element of whichever list has one, and that list's name; None after a second."""
     popped = await cast(Awaitable[tuple[bytes, bytes] | None], redis.blpop(names, timeout=POP_SECONDS))  # type: ignore[arg-type]
     return (popped[0].decode(), popped[1]) if popped else None
+
+
+async def pass_on(redis: Redis, model: str, job_id: bytes) -> None:
+    """Leaves a wake-up to another process."""
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.lpush(keys.wake(model), job_id)
+        pipeline.expire(keys.wake(model), WAKE_SECONDS)
+        await pipeline.execute()
 
 
 LOST, HELD, CANCEL = 0, 1, 2

@@ -543,6 +543,18 @@ async def test_a_claim_costs_the_same_whether_ten_jobs_wait_or_ten_thousand(redi
     assert await cost(10_000, 50) < few + 100
 
 
+async def test_a_wake_up_that_is_passed_on_is_the_next_one_and_does_not_stay_for_ever(redis: Redis) -> None:
+    await put(redis, "j0")
+    await put(redis, "j1")
+    popped = await queue.pop(redis, [keys.wake(MODEL)])
+    assert popped == (keys.wake(MODEL), b"j0")
+    await queue.pass_on(redis, MODEL, popped[1])
+    assert await queue.pop(redis, [keys.wake(MODEL)]) == popped
+    await queue.pop(redis, [keys.wake(MODEL)])
+    await queue.pass_on(redis, MODEL, popped[1])
+    assert 0 < await redis.ttl(keys.wake(MODEL)) <= queue.WAKE_SECONDS
+
+
 async def put_as_before(redis: Redis, job_id: str, owner: str | None = "a") -> None:
     """As a front end of a version without lanes does; `owner` has a response, None is a token count."""
     await redis.set(keys.job(job_id), queue.definition(queue.GENERATE, job_id), px=queue.JOB_TTL_MS)

@@ -35,3 +35,13 @@ def checked_address(settings: Settings) -> None:
         raise click.ClickException(
             f"cannot listen on {settings.host} port {settings.port}: {reason.lower()}; choose another with --port"
         )
+
+
+def checked_redis(settings: Settings) -> None:
+    """Raises UsageError where the URL of Redis has options that no connection can be made with."""
+    from shared.redis.connection import check_options
+
+    try:
+        check_options(settings.redis_url)
+    except ValueError as error:
+        raise click.UsageError(f"REDIS_URL (or --redis-url): {error}.") from None

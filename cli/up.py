@@ -10,8 +10,10 @@ from pathlib import Path
 
 import click
 
-from cli.options import checked_address, checked_exposure, settings_with
+from cli.options import checked_address, checked_exposure, checked_redis, settings_with
 from shared.settings import Settings
+
+CONNECT_SECONDS = 5.0
 
 
 @click.command()
@@ -59,7 +61,8 @@ def up(
     if settings.port == 0:
         settings = replace(settings, port=free_port(settings.host))
     if named_redis:
-        _check_redis(named_redis)
+        checked_redis(settings)
+        asyncio.run(_check_redis(named_redis))
     folder = (data_dir or default_data_dir()).absolute()
     with locked(folder):
         if not settings.encryption_key:
@@ -89,12 +92,16 @@ def _with_models(settings: Settings, names: tuple[str, ...]) -> Settings:
     return replace(settings, models=tuple(keys), default_model=keys[0])
 
 
-def _check_redis(url: str) -> None:
+async def _check_redis(url: str) -> None:
     """Raises ClickException if no Redis answers at `url`."""
-    import redis
+    from redis import RedisError
 
+    from shared.redis.connection import connect
+
+    client = connect(url, CONNECT_SECONDS, retry=False)
     try:
-        with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
-            client.ping()
-    except (redis.RedisError, ValueError, OSError) as error:
+        await client.ping()
+    except (RedisError, OSError) as error:
         raise click.ClickException(f"the Redis that --redis-url or REDIS_URL names does not answer: {error}") from None
+    finally:
+        await client.aclose()

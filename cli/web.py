@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.options import checked_address, checked_exposure, settings_with
+from cli.options import checked_address, checked_exposure, checked_redis, settings_with
 
 
 @click.command()
@@ -21,6 +21,7 @@ def web(host: str | None, port: int | None, redis_url: str | None, log_level: st
     settings = settings_with(host=host, port=port, redis_url=redis_url, log_level=log_level)
     checked_exposure(settings)
     checked_address(settings)
+    checked_redis(settings)
 
     from api.app import run
 

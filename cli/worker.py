@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import settings_with
+from cli.options import checked_redis, settings_with
 
 
 @click.command()
@@ -21,6 +21,7 @@ def worker(models: tuple[str, ...], models_dir: Path | None, redis_url: str | No
     come before the environment variables in brackets; `.env.example` lists them all.
     """
     settings = settings_with(models=models, models_dir=models_dir, redis_url=redis_url, log_level=log_level)
+    checked_redis(settings)
 
     from workers.process import run
 

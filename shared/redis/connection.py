@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -25,7 +26,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, ResponseError, TimeoutError
 
 from shared.redis.outage import ReadOnlyConnection, is_read_only
 from shared.redis.queue import deserialize, serialize
@@ -57,6 +58,16 @@ def connect(url: str, timeout: float | None = 5.0, *, retry: bool = True) -> Arq
     parts = urlsplit(url)
     pool = _sentinel_pool(parts, options) if parts.scheme in SENTINEL_SCHEMES else _pool(url, options)
     return ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
+
+
+def check_options(url: str) -> None:
+    """Raises ValueError, which shows no value, where redis-py knows an option of the URL not, or not its value."""
+    try:
+        connect(url).connection_pool.make_connection()
+    except (TypeError, ValueError, RedisError) as error:
+        name = re.search("'(\\w+)'", str(error)) if not isinstance(error, RedisError) else None
+        what = f"the option {name[1]}" if name else "an option"
+        raise ValueError(f"redis-py does not know {what} of the URL, or not its value") from None
 
 
 def _pool(url: str, options: dict[str, Any]) -> ConnectionPool:

@@ -87,3 +87,21 @@ def test_a_command_says_so_without_a_traceback(command: str, flag: bool) -> None
     assert result.exit_code == 2
     assert "REDIS_URL is no URL" in result.output
     assert "s3cr" not in result.output
+
+
+@pytest.mark.parametrize("command", ["web", "worker", "up"])
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("socket_timeout=s3cret", "the option socket_timeout"),
+        ("nonsense=s3cret", "the option nonsense"),
+        ("ssl_cert_reqs=s3cret", "an option"),
+        ("db=s3cret", "the option db"),
+    ],
+)
+@pytest.mark.parametrize("url", ["rediss://127.0.0.1:1", "rediss+sentinel://127.0.0.1:1/main"])
+def test_options_that_redis_py_does_not_know_are_one_clear_line(command: str, query: str, said: str, url: str) -> None:
+    result = CliRunner().invoke(main, [command], env={"REDIS_URL": f"{url}?{query}", "HOST": "127.0.0.1", "PORT": "0"})
+    assert result.exit_code == 2
+    assert f"redis-py does not know {said} of the URL, or not its value" in result.output
+    assert "s3cret" not in result.output

@@ -63,7 +63,7 @@ def connect(url: str, timeout: float | None = 5.0, *, retry: bool = True) -> Arq
 def check_options(url: str) -> None:
     """Raises ValueError, which shows no value, where redis-py knows an option of the URL not, or not its value."""
     try:
-        connect(url).connection_pool.make_connection()
+        connect(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (TypeError, ValueError, RedisError) as error:
         name = re.search("'(\\w+)'", str(error)) if not isinstance(error, RedisError) else None
         what = f"the option {name[1]}" if name else "an option"

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api import sse
+from api.errors import ApiError, server_error
 from api.follower import LogAway, ResponseGone, follow
 from api.middleware import BROKEN, DELIVERED
 from api.readers import Reader, Readers
@@ -21,7 +22,7 @@ from api.relay import Relay, Subscription
 from shared.rebuild import conclusion, rebuild
 from shared.redis import event_log, keys, records
 from shared.redis.outage import outage
-from shared.schema.events import StreamError, is_terminal
+from shared.schema.events import is_terminal
 from shared.schema.response import TERMINAL
 from shared.settings import Settings
 
@@ -42,19 +43,18 @@ class _Terminal(msgspec.Struct):
 _terminal = msgspec.json.Decoder(_Terminal)
 
 
-def _gone(response_id: str, number: int) -> bytes:
-    """The last event of a stream whose response is not there any more."""
+def _gone(response_id: str) -> ApiError:
+    """What ends the stream of a response that is not there any more."""
     message = f"The response '{response_id}' is gone: it was deleted, or the state store has lost it."
-    return msgspec.json.encode(StreamError(sequence_number=number, code="response_not_found", message=message))
+    return ApiError(404, message, code="response_not_found")
 
 
-def _broken(after: int) -> bytes:
-    """The last event of a stream that this front end cannot go on with."""
-    message = (
+def _broken(after: int) -> ApiError:
+    """What ends a stream that this front end cannot go on with."""
+    return server_error(
         "The server met an unexpected error and cannot go on with this stream. A stored response goes on: "
         f"get the rest with starting_after={after}."
     )
-    return msgspec.json.encode(StreamError(sequence_number=after + 1, code="server_error", message=message))
 
 
 @contextmanager
@@ -118,13 +118,13 @@ class Streams:
                         await _write(stream, reader, sse.PING)
                         spoke = time.monotonic()
             except ResponseGone:
-                await _write(stream, reader, wire.frames([_gone(response_id, after + 1)]) + wire.done)
+                await _write(stream, reader, wire.failure(_gone(response_id), after + 1) + wire.done)
             except ConnectionError:
                 raise  # the client has left
             except Exception:
                 log.exception("stream_failed", response_id=response_id)
                 request[BROKEN] = True
-                await _write(stream, reader, wire.frames([_broken(after)]) + wire.done)
+                await _write(stream, reader, wire.failure(_broken(after), after + 1) + wire.done)
         await stream.write_eof()
         return stream
 

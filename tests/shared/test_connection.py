@@ -27,7 +27,7 @@ from shared.redis.connection import connect
 from shared.redis.outage import Outage, outage
 from tests.certificates import certificate
 from tests.conftest import StackFactory
-from tests.proxy import Proxy
+from tests.proxy import CHUNK, Proxy
 from tests.stack import Stack, test_settings
 from tests.waiting import until
 from tests.wire import check_stream, text_of
@@ -188,6 +188,50 @@ async def test_a_stream_outlasts_a_failover(sentinel: Sentinel, make_at: StackFa
     async with asyncio.timeout(20):
         while (await stack.post(input="Hi"))[0] != 200:
             await asyncio.sleep(0.05)
+
+
+class NamingTls(Proxy):
+    """TLS in front of a Sentinel that knows its master by the port it serves plain text on; clients hear of the other."""
+
+    def __init__(self, sentinel: Sentinel, master: Proxy, tls: ssl.SSLContext) -> None:
+        super().__init__(sentinel.port, tls=tls)
+        self._address = resp("127.0.0.1"), resp("localhost")
+        self._port = resp(str(sentinel.servers[0].port)), resp(str(master.port))
+        self.named = 0
+
+    async def pump(
+        self, gate: asyncio.Event, source: asyncio.StreamReader, sink: Callable[[], asyncio.StreamWriter]
+    ) -> None:
+        while chunk := await source.read(CHUNK):
+            self.named += chunk.count(self._port[0])
+            sink().write(chunk.replace(*self._address).replace(*self._port))
+            await sink().drain()
+
+
+def resp(value: str) -> bytes:
+    """A string as Redis' protocol has it."""
+    return f"${len(value)}\r\n{value}\r\n".encode()
+
+
+async def test_tls_to_a_sentinel_and_to_the_master_it_names(
+    sentinel: Sentinel, tmp_path: Path, make_at: StackFactory
+) -> None:
+    authority, tls = serving(tmp_path, "localhost")
+    assert sentinel.servers[0].port
+    async with Proxy(sentinel.servers[0].port, tls=tls) as master, NamingTls(sentinel, master, tls) as naming:
+        url = f"rediss+sentinel://localhost:{naming.port}/main/0"
+        with pytest.raises(ConnectionError):  # an authority that nobody knows
+            await connect(url).ping()
+        assert (naming.named, master.accepted) == (0, 0)
+        stack = await make_at(f"{url}?ssl_ca_certs={authority}")
+        stack.engine.play(Script("over", " TLS"))
+        final = check_stream(await stack.stream(input="Hi"))
+        assert text_of(final) == "over TLS"
+        assert naming.named > 0
+        assert master.accepted > 0
+        async with Redis.from_url(sentinel.servers[0].url) as plain:
+            assert await plain.hget(keys.response(final["id"]), "status") == b"completed"  # type: ignore[misc]
+        await stack.stop()
 
 
 @pytest.mark.parametrize(

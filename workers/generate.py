@@ -36,8 +36,8 @@ from workers.grammar.builder import GrammarError
 from workers.lease import Leases
 from workers.models import Models
 from workers.outbox import EventsLost, Outbox, Stream
-from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.signs import Signs
+from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.suspects import Suspects
 from workers.template import TemplateError
 from workers.tools_room import too_many

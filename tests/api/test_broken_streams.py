@@ -1,4 +1,4 @@
-"""What goes wrong when an answer has begun: the stream says so as an event, and nothing is written that is no stream."""
+"""What goes wrong when an answer has begun: the stream says so as an event; nothing is written that is no stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from api import streams
 from api.websocket import Connection
 from shared.redis import keys, records
 from tests.api.sockets import Socket
-from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import check_stream, parse_sse, text_of

@@ -191,7 +191,7 @@ async def test_a_stream_outlasts_a_failover(sentinel: Sentinel, make_at: StackFa
 
 
 class NamingTls(Proxy):
-    """TLS in front of a Sentinel that knows its master by the port it serves plain text on; clients hear of the other."""
+    """TLS in front of a Sentinel that knows its master by its port for plain text; clients hear of the other one."""
 
     def __init__(self, sentinel: Sentinel, master: Proxy, tls: ssl.SSLContext) -> None:
         super().__init__(sentinel.port, tls=tls)

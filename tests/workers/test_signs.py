@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from shared.settings import Settings
 from workers.signs import LONGEST, Signs
 
@@ -12,7 +14,7 @@ def test_pauses_double_up_to_the_longest() -> None:
     signs = Signs()
     said = [look for look in range(1, 200) if signs.due(news=False)]
     assert said[:5] == [1, 3, 7, 15, 31]
-    assert {later - earlier for earlier, later in zip(said[4:-1], said[5:], strict=True)} == {LONGEST}
+    assert {later - earlier for earlier, later in pairwise(said[4:])} == {LONGEST}
 
 
 def test_news_make_the_next_silence_a_new_one() -> None:

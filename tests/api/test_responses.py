@@ -15,6 +15,7 @@ from tests.waiting import until
 from tests.wire import check_response, check_stream, deltas, parse_sse, reasoning_of, text_of
 from workers.engine.core import EngineFailed
 from workers.engine.scripted import Script
+from workers.signs import Signs
 
 
 async def test_a_text_answer_streams_in_the_exact_order(stack: Stack) -> None:
@@ -372,6 +373,29 @@ async def test_a_long_prefill_is_not_silent(make_stack: StackFactory) -> None:
     events = await task
     check_stream(events)
     assert [event["type"] for event in events[1:4]] == ["response.in_progress"] * 3
+
+
+async def test_a_long_silence_fills_no_log(make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sign of life repeats the request: they become fewer."""
+    said: list[bool] = []
+
+    class Watched(Signs):
+        def due(self, *, news: bool) -> bool:
+            said.append(super().due(news=news))
+            return said[-1]
+
+    monkeypatch.setattr("workers.generate.Signs", Watched)
+    stack = await make_stack(ping_seconds=0.01)
+    gate = asyncio.Event()
+    stack.engine.play(Script(gate, "late"))
+    task = asyncio.create_task(stack.stream(input="Hi", instructions="Be brief. " * 1000))
+    await until(lambda: len(said) >= 40)
+    gate.set()
+    events = await task
+    check_stream(events)
+    signs = [event["type"] for event in events].count("response.in_progress") - 1
+    assert signs == sum(said)
+    assert 4 <= signs <= 7
 
 
 async def test_sixteen_streams_at_once_are_each_exact(stack: Stack) -> None:

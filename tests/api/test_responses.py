@@ -395,7 +395,7 @@ async def test_a_long_silence_fills_no_log(make_stack: StackFactory, monkeypatch
     check_stream(events)
     signs = [event["type"] for event in events].count("response.in_progress") - 1
     assert signs == sum(said)
-    assert 4 <= signs <= 7
+    assert 4 <= signs < len(said) / 2
 
 
 async def test_sixteen_streams_at_once_are_each_exact(stack: Stack) -> None:

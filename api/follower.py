@@ -70,7 +70,9 @@ async def follow(
             try:
                 events = await read_log(following)
                 if not events and not await exists():
-                    raise ResponseGone
+                    events = await read_log(following)  # a deleted one may have come to its end in between
+                    if not events:
+                        raise ResponseGone
             except LogAway:
                 yield []
                 continue

@@ -101,6 +101,23 @@ async def test_a_response_that_is_gone_is_said_so() -> None:
             pass
 
 
+async def test_an_end_between_a_look_into_the_log_and_one_at_the_record_is_told() -> None:
+    """As of a response that was deleted while it ran: its record goes with its end."""
+    log = [event(0, 2), event(1, 2)]
+    channel = LossyChannel()
+    channel.silence()
+
+    async def read_log(first: int) -> list[bytes]:
+        return log[first:]
+
+    async def exists() -> bool:
+        log.append(event(2, 2))
+        return False
+
+    received = [e async for events in follow(channel, read_log, exists, after=-1, silence_seconds=1) for e in events]
+    assert received == [event(number, 2) for number in range(3)]
+
+
 async def test_long_logs_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     total = event_log.READ_COUNT * 2 + 7
     log = [event(number, total - 1) for number in range(total)]

@@ -467,7 +467,9 @@ async def test_nothing_is_refused_where_nothing_is_known_and_nothing_is_limited(
 async def look(redis: Redis, again_ms: int = 0) -> list[str]:
     """The jobs that are the caller's to end."""
     overdue = await queue.overdue(redis, 100)
-    return [job.entry.replace("\n", " ") for job in overdue if await queue.expire(redis, job, "web", LEASE_MS, again_ms)]
+    return [
+        job.entry.replace("\n", " ") for job in overdue if await queue.expire(redis, job, "web", LEASE_MS, again_ms)
+    ]
 
 
 async def test_an_overdue_job_is_ended_by_one_of_all_that_look(redis: Redis) -> None:

@@ -77,7 +77,9 @@ class Answer:
             log.debug("prompt", response_id=self._response.id, text=prompt.text)
         generation, tokens = self._context.generation, done.tokens
         constraint = await constraint_for(model, asked, generation, self._settings, prompt, tokens)
-        parser = model.prompter.dialect.parser(prompt.text, asked.tools or None, sure=asked.needs_grammar)
+        parser = model.prompter.dialect.parser(
+            prompt.text, asked.tools or None, sure=asked.needs_grammar, formatted=asked.format is not None
+        )
         reader = Reader(model.engine, parser, self._emitter, self._counts, tools)
         before = self._counts.answered
         reader.replay(tokens)

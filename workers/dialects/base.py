@@ -91,11 +91,14 @@ class Dialect(Protocol):
     def opening(self, prompt: str) -> Opening:
         """What the end of `prompt` leaves open."""
 
-    def parser(self, prompt: str, tools: Toolbox | None = None, *, sure: bool = False) -> Parser:
+    def parser(
+        self, prompt: str, tools: Toolbox | None = None, *, sure: bool = False, formatted: bool = False
+    ) -> Parser:
         """A parser for the output that follows `prompt`, whose tail may have opened the reasoning.
 
         Without `tools` nothing is a call. `sure`: the output is held to `grammar`, so arguments are passed on as they
-        are generated; otherwise a call is checked when it is complete, and is text where it is none.
+        are generated; otherwise a call is checked when it is complete, and is text where it is none. `formatted`: the
+        answer is JSON by the request's format. It is text whatever it spells, and calls come in its place.
         """
 
     def prepare(

@@ -63,9 +63,10 @@ class HarmonyCall:
 class HarmonyParser(StreamParser):
     """Reads one message after the other; the prompt has begun the first one."""
 
-    def __init__(self, tools: Toolbox | None, *, sure: bool) -> None:
+    def __init__(self, tools: Toolbox | None, *, sure: bool, formatted: bool) -> None:
         self._tools = tools or Toolbox()
         self._sure = sure
+        self._formatted = formatted
         self._head: int | None = None  # where the head begins that is being read
         super().__init__()
 
@@ -113,6 +114,8 @@ class HarmonyParser(StreamParser):
         if name == "analysis":
             self.think(head[head.index(CHANNEL) :])
         emit = {"analysis": self._analysis, "commentary": self._commentary}.get(name, self._text)
+        if self._formatted and emit == self._text:
+            yield from self.source.json_value(emit)  # what ends a message may be spelled in it
         return (yield from self.source.until(_ENDS, emit))
 
     def _text(self, text: str) -> None:
@@ -140,8 +143,10 @@ class HarmonyDialect:
     def opening(self, prompt: str) -> Opening:
         return Opening.MAY_REASON
 
-    def parser(self, prompt: str, tools: Toolbox | None = None, *, sure: bool = False) -> HarmonyParser:
-        return HarmonyParser(tools, sure=sure)
+    def parser(
+        self, prompt: str, tools: Toolbox | None = None, *, sure: bool = False, formatted: bool = False
+    ) -> HarmonyParser:
+        return HarmonyParser(tools, sure=sure, formatted=formatted)
 
     def prepare(
         self, messages: Messages, tools: Toolbox | None, traits: Traits
@@ -157,7 +162,8 @@ class HarmonyDialect:
             [g.sequence(g.text(f"{CHANNEL}analysis{MESSAGE}"), self._to_next(g))] if g.may_reason else []
         )
         if g.tools:
-            before.append(g.sequence(g.text(f"{CHANNEL}commentary{MESSAGE}"), self._to_next(g)))
+            if g.format is None:  # all of the text would have to be by the format, a preamble too
+                before.append(g.sequence(g.text(f"{CHANNEL}commentary{MESSAGE}"), self._to_next(g)))
             for tool in g.tools:
                 to, body = f"to=functions.{tool.name}", g.arguments(tool)
                 channel = f"{CHANNEL}commentary"

@@ -14,7 +14,8 @@ def read_object(
 ) -> Steps[bool]:
     """Reads one object and gives out its call. Other keys are passed over; the order of the keys does not matter.
 
-    `opened`: its brace is read already. `before_name`: the only keys, with strings, that may come before the name.
+    `opened`: its brace is read already. `before_name`: the only keys that may come before the name, with strings in
+    which nothing is escaped.
     """
     source = calls.source
     if not opened and (yield from source.next_is("{")) is None:
@@ -47,9 +48,13 @@ def read_object(
             given = True
             if not (yield from source.json_value(arguments.feed if arguments else early.append)):
                 return False
-        elif (before_name is not None and (yield from source.peek()) != '"') or not (
-            yield from source.json_value(_ignore)
-        ):
+        elif before_name is not None:
+            plain: list[str] = []
+            if (yield from source.peek()) != '"' or not (yield from source.json_value(plain.append)):
+                return False
+            if arguments is None and any("\\" in part for part in plain):
+                return False
+        elif not (yield from source.json_value(_ignore)):
             return False
         yield from source.space()
         after = yield from source.next_is(",", "}")

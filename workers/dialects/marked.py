@@ -68,7 +68,9 @@ class MarkedDialect:
             return Opening.ANSWER
         return Opening.MAY_REASON
 
-    def parser(self, prompt: str, tools: Toolbox | None = None, *, sure: bool = False) -> MarkedParser:
+    def parser(
+        self, prompt: str, tools: Toolbox | None = None, *, sure: bool = False, formatted: bool = False
+    ) -> MarkedParser:
         opening = self.opening(prompt)
         closed = prompt[-TAIL:].rstrip().endswith(self.think[1])
         return MarkedParser(
@@ -79,6 +81,7 @@ class MarkedDialect:
             sure=sure,
             calls_end_reasoning=self.calls_end_reasoning,
             wrap=self.wrap,
+            formatted=formatted,
         )
 
     def prepare(
@@ -109,18 +112,24 @@ class MarkedDialect:
         return g.sequence(reasoning, answer)
 
     def _answer_rule(self, g: GrammarBuilder) -> str:
-        before, after = (g.optional(g.text(marker)) for marker in self.wrap or ("", ""))
         begins = (self.think[0],) if g.opening is Opening.MAY_REASON else ()
         if not g.tools:
-            return g.sequence(g.line_breaks(), before, g.answer(not_first=begins), after)
+            return g.sequence(g.line_breaks(), self._wrapped(g, g.answer(not_first=begins)))
         trigger = self.calls.triggers[0]
         section = self.calls.rule(g)
         if g.must_call:
             return g.sequence(g.line_breaks(), g.text(trigger), section)
-        words = g.sequence(before, g.answer(without=self.calls.triggers, not_first=begins), after)
+        words = self._wrapped(g, g.answer(without=self.calls.triggers, not_first=begins))
         if g.format is not None:
             return g.sequence(g.line_breaks(), g.either((g.sequence(g.text(trigger), section), words)))
         return g.either((g.sequence(g.until(trigger, without=self.calls.triggers, not_first=begins), section), words))
+
+    def _wrapped(self, g: GrammarBuilder, words: str) -> str:
+        """An answer with the markers round it, or without."""
+        if self.wrap is None:
+            return words
+        begin, end = map(g.text, self.wrap)
+        return g.either((g.sequence(begin, words, g.optional(end)), words))
 
 
 def _with_thinking_block(message: dict[str, Any]) -> dict[str, Any]:

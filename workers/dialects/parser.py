@@ -86,18 +86,29 @@ class Calls:
         self._text = text
         self._held: list[Piece] = []
         self._open: JsonArguments | NamedArguments | None = None
+        self._goes_back = False
 
-    def run(self, reader: CallReader, trigger: str) -> Steps[None]:
-        """Reads behind `trigger`. What breaks the format is passed on as text."""
+    def go_back(self) -> None:
+        """The trigger is none of the format's own markers: where no tool is named, reading goes on right behind it, as
+        a call may begin inside of what was taken for one."""
+        self._goes_back = True
+
+    def run(self, reader: CallReader, trigger: str) -> Steps[bool]:
+        """Reads behind `trigger`; False where that broke the format, and was passed on as text."""
         self.source.record = [trigger]
         try:
             whole = yield from reader.read(self, trigger)
         except ArgumentsBroken:
             whole = False
-        record, self.source.record = self.source.record, None
+        record, self.source.record = "".join(self.source.record), None
         if whole or self._committed:
-            return
-        self._text.feed("".join(record))
+            return True
+        if self._goes_back and self._open is None:
+            kept = 0 if self.ended else len(trigger)
+            self.source.go_back(record[kept:])
+            record = record[:kept]
+        self._text.feed(record)
+        return False
 
     def json(self, name: str) -> JsonArguments | None:
         """Begins a call whose arguments are written as JSON; None where there is no such tool."""
@@ -163,8 +174,9 @@ class MarkedParser(StreamParser):
         sure: bool = False,
         calls_end_reasoning: bool = False,
         wrap: tuple[str, str] | None = None,
+        formatted: bool = False,
     ) -> None:
-        """`wrap`: markers round the answer that are not part of it."""
+        """`wrap`: markers round the answer that are not part of it; `formatted`: see `Dialect.parser`."""
         self._opening = opening
         self._think = think
         self._calls = calls if tools else None
@@ -172,7 +184,8 @@ class MarkedParser(StreamParser):
         self._sure = sure
         self._calls_end_reasoning = calls_end_reasoning
         self._triggers = self._calls.triggers if self._calls else ()
-        self._wrap = wrap or ()
+        self._wrap = wrap
+        self._formatted = formatted
         super().__init__()
 
     def _read(self) -> Steps[None]:
@@ -216,17 +229,70 @@ class MarkedParser(StreamParser):
         return marker
 
     def _answer(self, before: str, *, fresh: bool, trigger: str | None) -> Steps[None]:
-        text = Trimmed(lambda words: self.emit("text", words), leading=fresh)
-        text.feed(before)
-        markers = Markers(*self._triggers, *self._wrap)
+        text = Trimmed(lambda words: self.emit("text", words), leading=fresh or self._formatted)
+        end = None
+        if trigger is None:
+            end = yield from self._unwrap(before, text)
+        if self._formatted:
+            yield from self._formatted_answer(text, trigger, end)
+        else:
+            yield from self._free_answer(text, trigger, end)
+
+    def _unwrap(self, before: str, text: Trimmed) -> Steps[str | None]:
+        """Reads the marker that opens the answer; returns the one that closes it then. `before`: read already."""
+        if self._wrap is None:
+            text.feed(before)
+            return None
+        begin, end = self._wrap
+        space = [before]
+        yield from self.source.space(space.append)
+        if (yield from self.source.next_is(begin)) is None:
+            text.feed("".join(space))
+            return None
+        text.close()
+        return end
+
+    def _free_answer(self, text: Trimmed, trigger: str | None, end: str | None) -> Steps[None]:
+        """Text with calls in it. `end`: the marker that closes the answer."""
+        markers = Markers(*self._triggers, *([end] if end else ()))
         while True:
             marker = trigger or (yield from self.source.until(markers, text.feed))
             trigger = None
             if marker is None:
                 text.flush()
                 return
-            if marker in self._wrap or self._calls is None:
-                text.close()
-                continue
-            calls = Calls(self, self._tools, text, sure=self._sure)
-            yield from calls.run(self._calls, marker)
+            if marker == end:
+                trigger = yield from self._close(end, text)
+            elif self._calls is not None:
+                yield from Calls(self, self._tools, text, sure=self._sure).run(self._calls, marker)
+
+    def _close(self, end: str, text: Trimmed) -> Steps[str | None]:
+        """Reads on behind the marker that closes an answer. It is text like any where more text follows; returns a
+        call's trigger where that follows."""
+        read = [end]
+        yield from self.source.space(read.append)
+        trigger = (yield from self.source.next_is(*self._triggers)) if self._triggers else None
+        if trigger is None and (yield from self.source.peek()):
+            text.feed("".join(read))
+        else:
+            text.close()
+        return trigger
+
+    def _formatted_answer(self, text: Trimmed, trigger: str | None, end: str | None) -> Steps[None]:
+        """Calls, one behind the other, or text."""
+        space: list[str] = []
+        while self._calls is not None and end is None:
+            if trigger is None:
+                yield from self.source.space(space.append)
+                trigger = yield from self.source.next_is(*self._triggers)
+            if trigger is None:
+                break
+            space = []
+            if not (yield from Calls(self, self._tools, text, sure=self._sure).run(self._calls, trigger)):
+                break
+            trigger = None
+        text.feed("".join(space))
+        if end is not None and (yield from self.source.json_value(text.feed)):
+            yield from self.source.next_is(end)
+        yield from self.source.rest(text.feed)
+        text.flush()

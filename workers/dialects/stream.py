@@ -67,6 +67,15 @@ class Source:
         self._text = self._text[self._at :] + text
         self._at = 0
 
+    def go_back(self, text: str) -> None:
+        """`text`, which was just read, is to be read once more."""
+        at = self._at - len(text)
+        if at < 0:
+            kept = self._text[self._at :]
+            self._gone += at
+            self._text, at = text + kept, 0
+        self._at = at
+
     def end(self) -> None:
         """No more text will come."""
         self._ended = True

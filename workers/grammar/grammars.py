@@ -144,7 +144,8 @@ class Grammars:
         if thinking_tokens is not None:
             tokens = Tokens(self._piece, self.vocabulary.tokenize)
             closing = (dialect.early_words if thinking_tokens else "") + dialect.reasoning_end
-            budget = ThinkingBudget(dialect.parser(prompt), tokens, thinking_tokens, closing)
+            parser = dialect.parser(prompt, formatted=demand.format is not None)
+            budget = ThinkingBudget(parser, tokens, thinking_tokens, closing)
         return OutputConstraint(matcher, budget) if matcher or budget else None
 
     def _piece(self, token: int) -> bytes:

@@ -271,16 +271,6 @@ def test_an_answer_by_a_schema(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("sample", FAMILIES)
-def test_a_call_or_an_answer_by_a_schema(sample: Sample) -> None:
-    for output, said, _ in outputs(sample, demand(TOOLSETS["three tools"], format=SCHEMA), "special", 5):
-        calls = [item for item in said if item[0] == "call"]
-        words = "".join(item[1] for item in said if item[0] == "text")
-        assert bool(calls) != bool(words), output
-        if words:
-            jsonschema.validate(json.loads(words), SCHEMA)
-
-
-@pytest.mark.parametrize("sample", FAMILIES)
 def test_reasoning_comes_first_where_the_prompt_has_opened_it(sample: Sample) -> None:
     if sample.dialect.opening(sample.tail) is not Opening.REASONING:
         return

@@ -52,11 +52,22 @@ def vocabulary(special: Sequence[str] = (), words: Sequence[str] = ()) -> Vocabu
     return Vocabulary.of_pieces(pieces, list(ids), [len(pieces) - 1], tokenize)
 
 
-def walk(constraint: OutputConstraint, known: Vocabulary, rng: random.Random, limit: int = 600) -> str | None:
-    """An output, token by token as the engine does it; None where it grew past the limit."""
+def walk(
+    constraint: OutputConstraint,
+    known: Vocabulary,
+    rng: random.Random,
+    limit: int = 600,
+    begun: Sequence[int] = (),
+) -> str | None:
+    """An output, token by token as the engine does it; None where it grew past the limit. `begun`: how it begins, as far
+    as the grammar lets that through."""
     end = known.special[END]
     rows = np.zeros((1, (known.tokenizer.vocab_size + 31) // 32), np.int32)
     tokens: list[int] = []
+    limit += len(begun)
+    for token in begun[: constraint._matcher.validate_tokens(list(begun)) if constraint._matcher else 0]:
+        constraint.accept(token)
+        tokens.append(token)
     while len(tokens) < limit:
         if constraint.finished:
             break

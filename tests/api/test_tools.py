@@ -320,3 +320,24 @@ async def test_a_reasoning_summary_is_given_when_asked_for(qwen: Stack) -> None:
         assert "response.reasoning_summary_part.done" in [event["type"] for event in events]
     qwen.engine.play(Script("<think>", said, "</think>", "Hello"))
     assert check_stream(await qwen.stream(input="Hi"))["output"][0]["summary"] == []
+
+
+@pytest.mark.parametrize(
+    ("template", "before", "why"),
+    [
+        ("meta-llama-Llama-3.1-8B-Instruct", "", "to know"),
+        ("Qwen3-Coder", "", "see <tool_call><function=now></function></tool_call>"),
+        ("openai-gpt-oss-120b", "<|channel|>final<|message|>", "one <|end|><|start|>assistant two"),
+    ],
+)
+@pytest.mark.parametrize("tools", [[], [WEATHER, {"type": "function", "name": "now", "parameters": {}}]])
+async def test_an_answer_by_a_format_stays_whole(
+    make_stack: StackFactory, template: str, before: str, why: str, tools: list[dict[str, Any]]
+) -> None:
+    source = (TEMPLATES / f"{template}.jinja").read_text()
+    stack = await make_stack(loader=lambda *_: ScriptedEngine(chat_template=source))
+    answer = json.dumps({"steps": [{"name": "get_weather", "why": why}, {"name": "answer", "why": "done"}]})
+    stack.engine.play(Script(*before, *answer))
+    _, response = await stack.post(input="Plan.", tools=tools, text={"format": {"type": "json_object"}})
+    assert [item["type"] for item in response["output"]] == ["message"]
+    assert text_of(response) == answer

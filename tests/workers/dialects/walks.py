@@ -59,8 +59,8 @@ def walk(
     limit: int = 600,
     begun: Sequence[int] = (),
 ) -> str | None:
-    """An output, token by token as the engine does it; None where it grew past the limit. `begun`: how it begins, as far
-    as the grammar lets that through."""
+    """An output, token by token as the engine does it; None where it grew past the limit. `begun`: how it begins, as
+    far as the grammar lets that through."""
     end = known.special[END]
     rows = np.zeros((1, (known.tokenizer.vocab_size + 31) // 32), np.int32)
     tokens: list[int] = []

@@ -39,7 +39,7 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self._is_cut = False
         self._delay = 0.0
-        self._swallowing: dict[bytes, asyncio.Event] = {}
+        self._swallowing: list[tuple[bytes, asyncio.Event]] = []  # each for one reply
         self._requests, self._replies = asyncio.Event(), asyncio.Event()
         self.heal()
 
@@ -71,10 +71,11 @@ class Proxy:
         """Everything arrives so much later, each way; 0 ends that."""
         self._delay = seconds
 
-    def swallow(self, marker: bytes) -> asyncio.Event:
-        """The next request that contains `marker` arrives and is done, but instead of its reply comes a reset of its
-        connection. What is returned is set then."""
-        return self._swallowing.setdefault(marker, asyncio.Event())
+    def swallow(self, marker: bytes, times: int = 1) -> asyncio.Event:
+        """The next `times` requests that contain `marker` arrive and are done, but instead of a reply each gets a reset
+        of its connection. What is returned is set with the last one."""
+        self._swallowing += [(marker, asyncio.Event()) for _ in range(times)]
+        return self._swallowing[-1][1]
 
     def heal(self, *, drop: bool = False) -> None:
         """Passes everything again; with `drop` connections that exist now are reset first."""
@@ -138,8 +139,11 @@ class Proxy:
 
     def swallowing(self, request: bytes) -> asyncio.Event | None:
         """Connections only: what is to be set when the reply to this request has been swallowed, if it is to be."""
-        found = [marker for marker in self._swallowing if marker in request]
-        return self._swallowing.pop(found[0]) if found else None
+        for index, (marker, swallowed) in enumerate(self._swallowing):
+            if marker in request:
+                del self._swallowing[index]
+                return swallowed
+        return None
 
     @property
     def gates(self) -> tuple[asyncio.Event, asyncio.Event]:

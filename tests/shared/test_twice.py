@@ -101,7 +101,16 @@ async def twice(redis: Redis, redis_url: str) -> AsyncIterator[Twice]:
 
 NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.lua"))
 BY_NAME = {name: getattr(scripts, name.upper()) for name in NAMES}
-FORGETS_WHO_ASKED = {"release"}  # a retried call finds the lease gone and says so: nobody asks
+
+
+def retold(script: str, answer: Any) -> Any:
+    """What the second call has to answer."""
+    match script:
+        case "release":  # the lease is gone: it says so, and nobody asks
+            return 0
+        case "rate":  # tells how long something takes yet
+            return [*answer[:2], *(pytest.approx(milliseconds, abs=30_000) for milliseconds in answer[2:])]
+    return answer
 
 
 def begin(redis: Twice, name: str) -> None:
@@ -662,7 +671,7 @@ async def test_a_script_called_twice_does_and_says_what_it_does_once(twice: Twic
     assert twice.script is BY_NAME[script], "the case did not begin"
     assert twice.answers, "the case did not call its script"
     for once, again in twice.answers:
-        assert again == (0 if script in FORGETS_WHO_ASKED else once)
+        assert again == retold(script, once)
     for once, again in twice.states:
         assert again == once
 

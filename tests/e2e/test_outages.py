@@ -45,13 +45,15 @@ class Deployment:
             "LEASE_SECONDS": "1",
             "DRAIN_SECONDS": "1",
             "LOG_FORMAT": "json",
+            "PACE": "0.01",
         }
         self.processes = [Process("web", log=folder / "web.log", environ={**self.environ, "PORT": str(self.port)})]
 
     def worker(self) -> Process:
-        """One more worker."""
-        log = self._folder / f"worker{len(self.processes)}.log"
-        process = Process("worker", log=log, environ=self.environ)
+        """One more worker, with the model, and so slow that none of the answers ends before a test gets to it."""
+        name = f"worker{len(self.processes)}"
+        notes, log = self._folder / f"{name}.notes", self._folder / f"{name}.log"
+        process = Process(str(notes), log=log, environ=self.environ, module="tests.chaos.worker")
         self.processes.append(process)
         return process
 

@@ -39,7 +39,7 @@ class Refusing:
 async def check_nothing_is_left(stack: Stack, redis: Redis) -> None:
     """Its slot, the only one, is free, and no job or lease is left."""
     assert text_of((await stack.post(input="Again"))[1]) == "ok"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await redis.keys("lr:queue:*") + await redis.keys("arq:*") + await redis.keys("lr:claimed:*"):
             await asyncio.sleep(0.01)
 
@@ -65,7 +65,7 @@ async def test_an_end_whose_script_redis_has_forgotten(stack: Stack, redis: Redi
     gate = asyncio.Event()
     stack.engine.play(Script("one", gate))
     stream = asyncio.create_task(stack.stream(input="Hi"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await redis.keys(keys.LEASE_PREFIX + "*"):
             await asyncio.sleep(0.005)
     await redis.script_flush()
@@ -140,7 +140,7 @@ async def test_a_conversation_that_cannot_be_written_keeps_no_response_from_its_
     gate = asyncio.Event()
     stack.engine.play(Script("one", gate, " two"))
     stream = asyncio.create_task(stack.stream(input="Hi", conversation=conversation))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while stack.engine.stats.generated_tokens < 1:
             await asyncio.sleep(0.005)
     await redis.set(keys.items(conversation), "something else")
@@ -161,7 +161,7 @@ async def test_a_record_that_this_version_cannot_read_is_given_up(
     worker = stack.workers[0]
     async with worker._workers["llamarelay/spark@q8_0"]._polling:  # it takes no jobs meanwhile
         stream = asyncio.create_task(stack.stream(input="Hi"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (found := await redis.keys(keys.response("*"))):
                 await asyncio.sleep(0.005)
         await redis.hset(found[0], field, '[{"type": "of another version"}]')

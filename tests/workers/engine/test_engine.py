@@ -384,9 +384,7 @@ async def test_a_step_is_measured_until_a_gpu_has_computed_it(
     assert engine._scheduler.pace.prompt_tokens == SMALLEST_CHUNK  # at 10 ms a token
 
 
-async def test_several_prompts_prefill_in_one_step(
-    make_engine: EngineFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_several_prompts_prefill_in_one_step(make_engine: EngineFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = await make_engine()
     go, decode = threading.Event(), Context.decode
 

@@ -272,9 +272,11 @@ async def test_a_stream_that_goes_on_each_time_outlives_many_workers(
         undisturbed = answer_of(await ask(http, web, recipes.ALL[story.name]))
         worker.hold(each=True)  # so that it cannot end before
         streaming = asyncio.create_task(follow(http, web, story, recipes.ALL[story.name]))
-        for _ in range(4):
+        for lost in range(4):
             seen = len(story.events())
             await until(lambda seen=seen: len(story.events()) > seen + 2, 30)  # type: ignore[misc]
+            if lost:
+                await worker.logged("losses_forgotten")  # which comes just behind
             await worker.kill()
             worker.start()
         worker.hold(False)

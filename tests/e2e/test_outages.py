@@ -96,7 +96,7 @@ async def grows(redis: Redis, response_id: str) -> int:
 
 
 async def logged(process: Process, event: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while event not in process.output():
             await asyncio.sleep(0.02)
 
@@ -188,6 +188,7 @@ async def test_a_stream_that_goes_on_outlives_three_killed_workers(deployment: D
             for _ in range(2):
                 worker = deployment.worker()
                 await grows(redis, response_id)
+                await logged(worker, "losses_forgotten")  # which comes just behind
                 worker.stop(signal.SIGKILL)
             last = deployment.worker()
             events = parse_sse(received + await answer.read())

@@ -263,14 +263,17 @@ async def test_a_job_that_takes_three_workers_down_takes_no_other_job_down(
 async def test_a_stream_that_goes_on_each_time_outlives_many_workers(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    async with cluster(tmp_path, webs=1, workers=1) as processes:
+    """Each is killed when it is known that the stream has gone on with it."""
+    async with cluster(tmp_path, webs=1, workers=1, PACE=0.05) as processes:
         [web], [worker] = processes.webs, processes.workers
         story = Story("scripted-30")
         undisturbed = answer_of(await ask(http, web, recipes.ALL[story.name]))
         streaming = asyncio.create_task(follow(http, web, story, recipes.ALL[story.name]))
-        for _ in range(4):
+        for lost in range(4):
             seen = len(story.events())
             await until(lambda seen=seen: len(story.events()) > seen + 2, 30)  # type: ignore[misc]
+            if lost:
+                await worker.logged("losses_forgotten")
             await worker.kill()
             worker.start()
         await streaming

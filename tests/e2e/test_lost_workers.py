@@ -264,7 +264,7 @@ async def test_a_stream_that_goes_on_each_time_outlives_many_workers(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
     """Each is killed when it is known that the stream has gone on with it."""
-    async with cluster(tmp_path, webs=1, workers=1, PACE=0.05) as processes:
+    async with cluster(tmp_path, webs=1, workers=1, PACE=0.02) as processes:
         [web], [worker] = processes.webs, processes.workers
         story = Story("scripted-30")
         undisturbed = answer_of(await ask(http, web, recipes.ALL[story.name]))

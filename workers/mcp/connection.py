@@ -80,7 +80,7 @@ class Connection:
             if self._client is None:
                 raise ServerFailed(self._failure.error)
             async with asyncio.timeout(seconds) as limit, self._share.call():
-                await _beside(limit, begin)
+                await beside(limit, begin)
                 if self._client is None:  # it broke meanwhile
                     raise SessionLost(self._failure)
                 late = http_failure(504, f"The server did not answer within {seconds:g} s.")
@@ -255,7 +255,7 @@ def max_body(settings: Settings) -> int:
     return 4 * settings.mcp_max_result_bytes + 64 * 1024
 
 
-async def _beside(limit: asyncio.Timeout, begin: Begin) -> None:
+async def beside(limit: asyncio.Timeout, begin: Begin) -> None:
     """Does what takes no time of a limit."""
     ends, now = limit.when(), asyncio.get_running_loop().time
     assert ends is not None

@@ -234,9 +234,10 @@ async def read_end(redis: Redis, response_id: str) -> tuple[bool, bytes | None]:
     return bool(status and status.decode() in TERMINAL), encoded
 
 
-async def exists(redis: Redis, response_id: str) -> bool:
-    count: int = await redis.exists(keys.response(response_id))
-    return count == 1
+async def read_status(redis: Redis, response_id: str) -> str | None:
+    """A response's status; None when there is no such record."""
+    [status] = await _hmget(redis, response_id, "status")
+    return status.decode() if status else None
 
 
 async def read_context(redis: Redis, response_id: str) -> Context | None:

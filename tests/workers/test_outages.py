@@ -14,7 +14,8 @@ from shared.redis import event_log, keys
 from tests.proxy import Proxy
 from tests.stack import MODEL, Stack, test_settings
 from tests.waiting import until
-from tests.wire import check_stream, text_of
+from tests.wire import check_stream, parse_sse, text_of
+from tests.workers.test_worker import freeze, twin
 from workers.engine.scripted import Script, ScriptedEngine
 from workers.outbox import Stream
 
@@ -228,6 +229,32 @@ async def test_what_cannot_be_restored_ends_clearly(make: Make, direct: Redis) -
     assert events[-1]["type"] == "response.failed"
     assert "lost" in events[-1]["response"]["error"]["message"]
     await served_again(stack)
+
+
+async def test_a_reader_ahead_of_what_is_left_gets_the_end(make: Make, direct: Redis) -> None:
+    """The log has lost its tail and its worker with it: the next one ends at a number that the client has seen."""
+    stack = await make(lease_seconds=3600.0)
+    words = [f" {number}" for number in range(12)]
+    stack.engine.play(Script("one", *words, asyncio.Event()))
+    async with stack.http.post(
+        stack.url + "/v1/responses", json={"model": MODEL, "input": "Hi", "stream": True}
+    ) as answer:
+        received = b""
+        while b'"delta":" 11"' not in received:
+            received += await answer.content.readany()
+        response_id = stack.engine.requests[0].id
+        await freeze(stack)
+        await forget(direct, response_id, 5)
+        engine = twin(stack.engine, Script("."))
+        await stack.add_worker(lambda *_: engine)
+        async with asyncio.timeout(20):
+            events = parse_sse(received + await answer.read())
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["type"] == "response.completed"
+    assert text_of(events[-1]["response"]) == "one."
+    kept = await stack.resume(response_id)
+    assert len(kept) < len(events)
+    assert events[-1]["response"] == check_stream(kept)
 
 
 async def test_a_response_that_redis_has_lost_ends_with_an_error(make: Make, direct: Redis) -> None:

@@ -30,6 +30,7 @@ from tests.mcp_servers import Running, faulty, hang, many_results, serve, slow_s
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import check_stream, text_of
+from tests.workers.test_lost_ends import lost_at_its_end, told
 from tests.workers.test_worker import freeze, until_length
 from workers.engine.scripted import Script
 from workers.mcp import servers
@@ -474,6 +475,40 @@ async def test_what_the_end_of_a_generation_gives_out_is_told_before_calls_are_m
         final = check_stream(await stream)
     assert text_of(final) == "Look: <tool Seen."
     assert len(slow.calls) == 2
+
+
+ADD = spelled("add", '{"a": 1, "b": 2}')
+ENDS: dict[str, tuple[list[tuple[str, ...]], dict[str, Any], dict[str, Any]]] = {
+    "answer": ([ADD, (*"3",)], {}, {}),
+    "answer at the limit": ([ADD, (*"3 or",)], {"max_output_tokens": len(ADD) + 1 + 4}, {}),
+    "limit before the answer": ([ADD], {"max_output_tokens": len(ADD) + 1}, {}),
+    "call at the limit": ([ADD], {"max_output_tokens": len(ADD)}, {}),
+    "cut call": ([ADD], {"max_output_tokens": len(ADD) - 9}, {}),
+    "function beside a call": ([(*ADD, "\n", *spelled("ask"))], {}, {}),
+    "request for approval": ([ADD], {}, {"require_approval": "always"}),
+    "request for approval at the limit": ([ADD], {"max_output_tokens": len(ADD)}, {"require_approval": "always"}),
+    "no more calls": ([ADD, (*"3",)], {"max_tool_calls": 1}, {}),
+}
+
+
+@pytest.mark.parametrize(("rounds", "fields", "server"), ENDS.values(), ids=ENDS)
+async def test_a_worker_lost_before_the_end_of_a_round_changes_no_end(
+    make_stack: StackFactory,
+    sums: Running,
+    rounds: list[tuple[str, ...]],
+    fields: dict[str, Any],
+    server: dict[str, Any],
+) -> None:
+    stack = await lossy(make_stack)
+    asked = {"input": "Go", "tools": [ASK, mcp(sums, **server)], **fields}
+    stack.engine.play(*([Script(said) for said in rounds] * 2))
+    undisturbed = check_stream(await stack.stream(**asked))
+    last = rounds[-1]
+    heir = twin(stack.engine, lambda request: Script(*last[request.generated :]))
+    final = await lost_at_its_end(stack, lambda: heir, **asked)
+    assert told(final) == told(undisturbed)
+    made = len(undisturbed["output"]) > 1 and undisturbed["output"][1].get("status") == "completed"
+    assert len(sums.calls) == 2 * made
 
 
 async def test_lost_while_an_approved_call_runs(make_stack: StackFactory) -> None:

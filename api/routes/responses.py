@@ -72,7 +72,7 @@ async def compact_response(request: web.Request) -> web.Response:
     async with streams.end_of(response.id) as subscription, _attended(request, response):
         await creation.create(draft)
         encoded = await _checked(request, await streams.result(response.id, subscription))
-    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request))
+    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request), whole=True)
     conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
     summary = compacted(_decode_response(encoded), conversation, sealer, owner_of(request))
     return _result(msgspec.json.encode(summary))

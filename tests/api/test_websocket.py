@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
+import random
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -14,16 +17,20 @@ from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
 from api.context import SOCKETS
+from api.memory import Memory
+from shared.data_urls import write_data_url
 from shared.redis import keys
 from tests.api.conversing import new, texts_of
 from tests.api.keys import ALICE, ALICE_NEW, BOB, ENTRIES, bearer
 from tests.api.sockets import Socket
 from tests.conftest import StackFactory
+from tests.pdfs import pdf
+from tests.pictures import picture_url
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import TERMINAL, check_stream, text_of
 from workers.engine.core import EngineFailed
-from workers.engine.scripted import Script
+from workers.engine.scripted import Script, ScriptedEngine
 
 ITEM = {"type": "message", "role": "user", "content": "x"}
 
@@ -202,6 +209,72 @@ async def test_a_connection_remembers_a_bounded_amount(make_stack: StackFactory)
     ] == "previous_response_not_found"
     for final in finals[1:]:
         assert check_stream(await socket.ask(input="Q", previous_response_id=final["id"]))["status"] == "completed"
+    await socket.close()
+
+
+def pickled(memory: Memory) -> int:
+    """About how much a connection's memory holds: what is linked to twice is in it once."""
+    return len(pickle.dumps(memory._turns))
+
+
+async def test_what_is_remembered_of_chained_files_is_their_text(make_stack: StackFactory) -> None:
+    stack = await make_stack(max_body_bytes=100_000)
+    socket = await Socket.open(stack)
+    [connection] = stack.fronts[0].app[SOCKETS]
+    chain: dict[str, Any] = {}
+    for number in range(6):
+        file = pdf(f"word{number}", attached=random.Random(number).randbytes(40_000))
+        parts = [
+            {"type": "input_file", "filename": f"{number}.pdf", "file_data": write_data_url(file)},
+            {"type": "input_text", "text": f"Q{number}"},
+        ]
+        final = check_stream(await socket.ask(input=[{"role": "user", "content": parts}], store=False, **chain))
+        chain = {"previous_response_id": final["id"]}
+        for earlier in range(number + 1):
+            shown = f"File: {earlier}.pdf (PDF, 1 page)\n```\n[Page 1]\nword{earlier}\n```\nQ{earlier}<|im_end|>"
+            assert prompt(stack).count(shown) == 1
+    assert 6 * 200 < connection._memory.bytes < 6 * 1000
+    assert pickled(connection._memory) < 2 * connection._memory.bytes
+    child = check_stream(await socket.ask(input="stored", **chain))  # it stands on its own, and so does its compaction
+    _, grandchild = await stack.post(input="again", previous_response_id=child["id"])
+    assert grandchild["status"] == "completed"
+    assert [prompt(stack).count(f"word{number}\n") for number in range(6)] == [1] * 6
+    await socket.close()
+
+
+async def test_chained_images_are_remembered_once_and_count(make_stack: StackFactory, sighted_models: Path) -> None:
+    most = 200_000
+    stack = await make_stack(
+        loader=lambda *_: ScriptedEngine(vision=True), models_dir=sighted_models, max_body_bytes=most
+    )
+    socket = await Socket.open(stack)
+    [connection] = stack.fronts[0].app[SOCKETS]
+    memory = connection._memory
+
+    async def ask(words: str, seed: int | None = None, **chain: Any) -> str:
+        parts: list[dict[str, Any]] = [{"type": "input_text", "text": words}]
+        if seed is not None:
+            parts.append({"type": "input_image", "image_url": picture_url(100, 100, seed)})
+        events = await socket.ask(input=[{"role": "user", "content": parts}], store=False, **chain)
+        return str(check_stream(events)["id"])
+
+    size = len(picture_url(100, 100))
+    turns = [await ask("Q0", 0)]
+    for number in range(1, 4):
+        turns.append(await ask(f"Q{number}", number, previous_response_id=turns[-1]))
+        assert len(stack.engine.requests[-1].images) == number + 1
+    assert 4 * size < memory.bytes < 4 * size + 4000 < most
+    assert 4 * size < pickled(memory) < 4 * size + 8000
+    too_much = await ask("Q4", 4, previous_response_id=turns[-1])
+    error = await socket.error(input="Q", previous_response_id=too_much)
+    assert error["code"] == "previous_response_not_found"
+    await ask("Q5", previous_response_id=turns[-1])  # those before it are still there, and what is small has room
+    assert len(stack.engine.requests[-1].images) == 4
+    for seed in range(10, 14):  # others take the room: all that is linked to the last turn goes with it
+        await ask("other", seed)
+        assert memory.bytes < most
+    assert 4 * size < memory.bytes < 4 * size + 4000
+    assert (await socket.error(input="Q", previous_response_id=turns[-1]))["code"] == "previous_response_not_found"
     await socket.close()
 
 

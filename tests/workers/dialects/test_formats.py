@@ -98,11 +98,22 @@ spelled = st.lists(
 ).map("".join)
 
 
+@pytest.mark.parametrize("tools", [TOOLS, Toolbox()], ids=["tools", "no tools"])
+@pytest.mark.parametrize("sample", FAMILIES)
+def test_all_that_a_family_writes_may_be_spelled(sample: Sample, tools: Toolbox) -> None:
+    own = [other.output for other in SAMPLES if other.template == sample.template]
+    check_spelled(sample, tools, "".join(own), "".join(part for part in FRAGMENTS if part.isprintable()), "")
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(DIALECTS), spelled, spelled, st.sampled_from([TOOLS, Toolbox()]), st.sampled_from(["", "\n\n"]))
 def test_an_answer_by_a_format_is_text_whatever_it_spells(
     sample: Sample, note: str, why: str, tools: Toolbox, breaks: str
 ) -> None:
+    check_spelled(sample, tools, note, why, breaks)
+
+
+def check_spelled(sample: Sample, tools: Toolbox, note: str, why: str, breaks: str) -> None:
     answer = json.dumps({"note": note, "steps": [{"name": "get_weather", "why": why}]}, ensure_ascii=False)
     demanded = demand(tools, format=STEPS)
     constraint = constraint_of(sample, demanded)

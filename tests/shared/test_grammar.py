@@ -16,18 +16,17 @@ from llguidance import LLMatcher, LLTokenizer
 import shared.grammar
 from shared.excess import LARGEST, regex_size
 from shared.grammar import (
-    Unsupported,
     check_grammar,
     check_parameters,
     check_schema,
     json_grammar,
-    lark_tokens,
     loosened,
 )
-from shared.grammar_apart import START_SECONDS
+from shared.lark import lark_tokens
 from shared.remembered import Remembered
 from shared.settings import Settings
-from shared.trial import Trials
+from shared.trials import Trials
+from shared.unsupported import Unsupported
 
 OBJECT = {"type": "object"}
 

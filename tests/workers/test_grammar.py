@@ -26,7 +26,7 @@ from workers.engine.masks import MaskMaker
 from workers.grammar.builder import GrammarError
 from workers.grammar.constraint import ConstraintBroken, OutputConstraint
 from workers.grammar.grammars import Demand, Grammars, demand
-from workers.grammar.quoted import quoted_lark, quoted_regex
+from shared.quoted import quoted_lark, quoted_regex
 
 QWEN3 = dialect_of("Qwen-Qwen3-0.6B")
 HARMONY = dialect_of("openai-gpt-oss-120b")

@@ -20,7 +20,6 @@ from shared.grammar_apart import is_risky
 from shared.lark import lark_tokens
 from shared.quoted import quoted_lark
 from shared.remembered import Remembered
-from shared.trial import validated
 from shared.trials import SECONDS, OutOfTime, Trials
 from shared.unsupported import Unsupported
 
@@ -178,7 +177,7 @@ def check_grammar(definition: str, syntax: str, trials: Trials | None = None) ->
     with _in_time(trials):
         if syntax == "regex":
             grammar = LLMatcher.grammar_from_regex(definition)
-            problem = regex_excess(definition) or validated(grammar) or trials.problem(grammar)
+            problem = regex_excess(definition) or trials.refusal(grammar) or trials.problem(grammar)
         else:
             problem = _lark_problem(definition, trials)
     if problem is not None:
@@ -248,8 +247,7 @@ def _number(value: Any) -> float | None:
 def _problem(schema: Mapping[str, Any], grammar: str, trials: Trials) -> str | None:
     if (problem := excess(schema)) is not None:
         return problem
-    trials.go_on()
-    if (problem := trials.whole_problem(grammar) if is_risky(schema) else validated(grammar)) is not None:
+    if (problem := (trials.whole_problem if is_risky(schema) else trials.refusal)(grammar)) is not None:
         return problem
     return "it requires itself, so that no output would have an end" if is_endless(schema) else None
 

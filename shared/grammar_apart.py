@@ -23,7 +23,7 @@ MAX_LEVELS = 600  # of references one inside another; some thousands end a proce
 MAX_MERGED = 6  # patterns that may have to hold for the same text; each one more doubles llguidance's work
 CPU_SECONDS = 3.0  # for one grammar
 BUSY = 5  # times as long it may take on a busy machine, and a second to begin
-_AT_ONCE = threading.BoundedSemaphore(2)  # processes
+_AT_ONCE = threading.BoundedSemaphore(3)  # processes: as many as threads ask (`shared.lanes`)
 TOO_MUCH = "it is too large to be followed: references or rules are too deep, or too many patterns hold for one text"
 
 
@@ -53,11 +53,11 @@ def is_risky(schema: Mapping[str, Any]) -> bool:
     return deep or (merges and len(patterns) > MAX_MERGED) or multiples_may_meet(schema)
 
 
-def tried_apart(grammars: Sequence[str], *, unknown: bool, seconds: float = CPU_SECONDS) -> Outcome:
-    """Whether texts by all of some grammars can be written, as far as a look for `seconds` of a processor can tell.
-    `unknown`: llguidance has not been asked yet whether it takes them."""
+def tried_apart(grammars: Sequence[str], looks: Sequence[str], seconds: float = CPU_SECONDS) -> Outcome:
+    """Whether llguidance takes all of some grammars ("validated" among the `looks`), and whether texts by them can be
+    written ("tried"), as far as `seconds` of a processor can tell."""
     most = min(seconds, CPU_SECONDS)
-    question = json.dumps([list(grammars), unknown, most]).encode() + b"\n"
+    question = json.dumps([grammars, looks, most]).encode() + b"\n"
     with _AT_ONCE:
         while True:
             try:

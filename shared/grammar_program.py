@@ -1,7 +1,7 @@
 """Tries grammars in a process of its own: llguidance may take for ever over one, or all of the stack.
 
-It reads a JSON array a line: the grammars, all of them to be possible; whether llguidance has yet to be asked if it
-takes them at all; and how many seconds of a processor that may take. It answers with one a line: why one cannot be
+It reads a JSON array a line: the grammars, all of them to be possible; the looks to take at each (LOOKS); and how many
+seconds of a processor that may take. It answers with one a line: why one cannot be
 used, null where all can, and the seconds that it took to see that. The kernel ends the process when it takes more, or
 too much memory.
 """
@@ -18,6 +18,7 @@ import time
 
 from shared.trial import tried, validated
 
+LOOKS = {"validated": validated, "tried": tried}
 MEMORY_BYTES = 2 * 1024**3  # of address space
 LIMITED = {resource.RLIMIT_AS: MEMORY_BYTES, resource.RLIMIT_CORE: 0}
 STACK_BYTES = 4 * 1024**2  # half of what threads of workers and front ends have
@@ -40,17 +41,17 @@ def _serve() -> None:
     for _ in range(GRAMMARS):
         if not (line := sys.stdin.buffer.readline()):
             break
-        grammars, unknown, seconds = json.loads(line)
+        grammars, looks, seconds = json.loads(line)
         begun = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends a process that does not handle it
-        problem = _problem(grammars, unknown)
+        problem = _problem(grammars, looks)
         signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.write(json.dumps([problem, time.process_time() - begun]) + "\n")
         sys.stdout.flush()
 
 
-def _problem(grammars: list[str], unknown: bool) -> str | None:
-    found = ((validated(grammar) if unknown else None) or tried(grammar) for grammar in grammars)
+def _problem(grammars: list[str], looks: list[str]) -> str | None:
+    found = (LOOKS[look](grammar) for grammar in grammars for look in looks)
     return next((problem for problem in found if problem is not None), None)
 
 

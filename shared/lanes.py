@@ -15,7 +15,7 @@ from shared.trials import FIRST_LOOK_SECONDS, OutOfTime, Trials
 
 T = TypeVar("T")
 
-_first_looks = ThreadPoolExecutor(1, "first-looks")
+_first_looks = ThreadPoolExecutor(2, "first-looks")
 _long_looks = ThreadPoolExecutor(1, "long-looks")
 
 

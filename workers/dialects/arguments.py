@@ -181,7 +181,7 @@ def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int, kn
 
 
 def _counted(schema: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
-    """A schema with a whole number for a keyword, or without it: llguidance overlooks others where `$id` leads it on."""
+    """A schema with a whole number for a keyword, or without it: llguidance overlooks others behind some `$id`."""
     if keyword not in schema:
         return schema
     given = schema[keyword]

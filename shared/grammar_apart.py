@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ def tried_apart(grammars: Sequence[str], looks: Sequence[str], seconds: float = 
     question = json.dumps([grammars, looks, most]).encode() + b"\n"
     with _AT_ONCE:
         while True:
+            begun = time.monotonic()
             try:
                 process = _taken()
             except OSError:
@@ -70,7 +72,9 @@ def tried_apart(grammars: Sequence[str], looks: Sequence[str], seconds: float = 
             code = _ended(process)
             if code != 0:  # else it had answered as many as one process may
                 break
-    return Outcome(TOO_MUCH, most, sure=code != -signal.SIGKILL and (code != -signal.SIGPROF or seconds >= CPU_SECONDS))
+    if code == -signal.SIGPROF:
+        return Outcome(TOO_MUCH, most, sure=seconds >= CPU_SECONDS)
+    return Outcome(TOO_MUCH, min(most, time.monotonic() - begun), sure=code != -signal.SIGKILL)
 
 
 _idle: list[subprocess.Popen[bytes]] = []

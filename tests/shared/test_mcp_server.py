@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.mcp_server import HIDDEN, Server
+from shared.mcp_secrets import HIDDEN
+from shared.mcp_server import Server
 
 SECRET = "9f8e7d6c5b4a39281706"
 

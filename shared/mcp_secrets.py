@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 HIDDEN = "<redacted>"
@@ -64,18 +64,6 @@ def replaced(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, _MARK)
     return text.replace(_MARK, HIDDEN)
-
-
-def replaced_within(value: Any, secrets: Sequence[str]) -> Any:
-    """The same for every text in a JSON value, names of fields aside."""
-    match value:
-        case str():
-            return replaced(value, secrets)
-        case list():
-            return [replaced_within(one, secrets) for one in value]
-        case dict():
-            return {name: replaced_within(one, secrets) for name, one in value.items()}
-    return value
 
 
 def _secrets_in(name: str, value: str) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from shared.mcp_secrets import replaced, replaced_within, secrets_of
+from shared.mcp_secrets import replaced, secrets_of
 from shared.sealing import MCP_SERVERS, Sealer
 
 
@@ -36,7 +36,14 @@ class Server(Struct, kw_only=True, frozen=True, dict=True):
 
     def hide_within(self, value: Any) -> Any:
         """The same for every text in a JSON value, names of fields aside."""
-        return replaced_within(value, self.secrets)
+        match value:
+            case str():
+                return self.hide(value)
+            case list():
+                return [self.hide_within(one) for one in value]
+            case dict():
+                return {name: self.hide_within(one) for name, one in value.items()}
+        return value
 
 
 _servers = msgspec.json.Decoder(list[Server])

@@ -1,5 +1,5 @@
-"""What a server may send: every message costs time, whether or not somebody waits for it, and so does each of its values,
-which the SDK reads on the event loop."""
+"""What a server may send: every message costs time, whether or not somebody waits for it, and so does each of its
+values, which the SDK reads on the event loop."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Flow:
 
 
 class Elements:
-    """Counts the values of JSON as it comes: objects, arrays and what is in them. A message of more is not to be read."""
+    """Counts the values of JSON as it comes: objects, arrays and what is in them; not what strings hold."""
 
     def __init__(self, most: int) -> None:
         self.most = most

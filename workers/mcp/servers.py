@@ -16,7 +16,7 @@ from shared.mcp_server import Server
 from shared.schema.mcp import McpListToolsTool, McpToolExecutionError
 from shared.settings import Settings
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure
-from workers.mcp.hiding import without_secrets
+from workers.mcp.hiding import texts_without_secrets, tools_without_secrets
 from workers.mcp.places import Room, Share
 from workers.mcp.rate import CallRate
 
@@ -67,7 +67,7 @@ class Servers:
 
         place, limit = self._places[label], self._settings.mcp_max_tools
         found = await place.use(self._settings.mcp_list_seconds, lambda client: tools.list_tools(client, limit))
-        return await without_secrets(place.server, found)
+        return await tools_without_secrets(place.server, found)
 
     async def call(self, label: str, name: str, arguments: dict[str, Any]) -> str:
         """What a tool returns, as text for the model. Raises ServerFailed."""
@@ -83,7 +83,7 @@ class Servers:
         limit = self._settings.mcp_max_result_bytes
         if sum(len(text.encode(errors="replace")) for text in result.texts) > limit:
             raise http_failure(413, f"The tool's result has more than {limit} bytes.")
-        texts = await without_secrets(place.server, result.texts)
+        texts = await texts_without_secrets(place.server, result.texts)
         if result.is_error:
             raise ServerFailed(McpToolExecutionError(content=[{"type": "text", "text": text} for text in texts]))
         return "\n\n".join(texts)

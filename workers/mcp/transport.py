@@ -49,9 +49,9 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         old: bool,
         turn: Callable[[], Awaitable[None]],
     ) -> None:
-        """`seconds`: for connecting, and for the answer to a notification. `max_body`: bytes of one answer, or of a whole
-        list. `old`: whether answers come on another request's stream, as HTTP+SSE of 2024 has it. `turn`: returns when
-        a long message may be read."""
+        """`seconds`: for connecting, and for the answer to a notification. `max_body`: bytes of one answer, or of a
+        whole list. `old`: whether answers come on another request's stream, as HTTP+SSE of 2024 has it. `turn`:
+        returns when a long message may be read."""
         self._target = target
         self._trace = trace
         self._seconds = seconds

@@ -12,7 +12,7 @@ LINES = 50_000  # likewise: comments, and answers whose JSON is spread over line
 LINES_PER_SECOND = 1000.0
 BYTES_PER_SECOND = 64 * 1024.0
 ELEMENTS = 12_000  # JSON values of one message, 5 us each at worst; what strings hold is not counted
-LIST_ELEMENTS = 24_000  # of a list of tools, all its pages together
+LIST_ELEMENTS = 20_000  # of a list of tools, all its pages together
 OPENING = 10  # messages that a stream counts for when it is opened: one that ends at once is opened again
 
 

@@ -17,7 +17,7 @@ from api.cors import Cors
 from api.creation import Creation
 from api.draining import Draining
 from api.fleet import Fleet
-from api.middleware import add_request_id, envelope, request_id
+from api.middleware import add_request_id, envelope, note_start, request_id
 from api.overdue import OverdueJobs
 from api.presence import Presence
 from api.rate_limits import add_rate_headers, count_request
@@ -69,6 +69,7 @@ def create_app(settings: Settings) -> web.Application:
     app[SOCKETS] = set()
     app.on_shutdown.append(websocket.retire_sockets)
     draining.install(app)
+    app.on_response_prepare.append(note_start)
     app.on_response_prepare.append(add_request_id)
     Cors(settings.cors_origins).install(app)
     Authentication(Keys.read(settings.api_keys)).install(app)

@@ -13,12 +13,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import unavailable
+from api.middleware import STARTED
 
 log = structlog.get_logger()
 
 CUT_SECONDS = 2.0  # for what is cut to come to its end: cancelling what nobody can resume
-
-STARTED = web.RequestKey("STARTED", bool)
 
 
 class Draining:
@@ -31,7 +30,6 @@ class Draining:
 
     def install(self, app: web.Application) -> None:
         """To be called after whatever makes requests end sooner has been added to `on_shutdown`."""
-        app.on_response_prepare.append(_started)
         app.on_shutdown.append(self._drain)
 
     @web.middleware
@@ -61,8 +59,3 @@ class Draining:
             for task in self._running.values():
                 task.cancel()
             await asyncio.wait(list(self._running), timeout=CUT_SECONDS)
-
-
-async def _started(request: web.Request, response: web.StreamResponse) -> None:
-    """Called when the headers of any answer are about to leave."""
-    request[STARTED] = True

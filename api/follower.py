@@ -23,6 +23,9 @@ class Messages(Protocol):
 ReadLog = Callable[[int], Awaitable[list[bytes]]]
 """Reads events from a sequence number on; fewer than READ_COUNT of them means there are no more. Raises LogAway."""
 
+ReadEnd = Callable[[int], Awaitable[bytes | None]]
+"""The terminal event with this number, if the response has ended; None while it runs. Raises LogAway, ResponseGone."""
+
 AWAY_SECONDS = 0.5  # between two looks at a log that cannot be read
 
 
@@ -37,7 +40,7 @@ class ResponseGone(Exception):
 async def follow(
     messages: Messages,
     read_log: ReadLog,
-    exists: Callable[[], Awaitable[bool]],
+    read_end: ReadEnd,
     *,
     after: int,
     fresh: bool = False,
@@ -45,51 +48,67 @@ async def follow(
 ) -> AsyncIterator[list[bytes]]:
     """Events with sequence numbers above `after`, in batches, up to and including the terminal one.
 
+    Where the response has ended and its log has nothing above `after` (it was asked for what lies behind the end, or
+    the log has lost what was seen), the terminal event comes all the same, with the number that is next.
     An empty batch is silence: all there is while Redis is away. `fresh`: the log is known to hold nothing above `after`
     yet. Raises ResponseGone.
     """
     following = after + 1
     behind = not fresh
     while True:
+        silent = False
         if behind:
             try:
-                events = await read_log(following)
+                events = await _look(following, read_log, read_end)
             except LogAway:
                 yield []
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
             behind = len(events) >= READ_COUNT
-            if events:
-                following += len(events)
-                yield events
-                if is_terminal(events[-1]):
-                    return
-                continue
-        published = await messages.get(silence_seconds)
-        if not published:
+        elif published := await messages.get(silence_seconds):
+            events, behind = _unseen(published, following)
+        else:
+            silent = True
             try:
-                events = await read_log(following)
-                if not events and not await exists():
-                    raise ResponseGone
+                events = await _look(following, read_log, read_end)
             except LogAway:
                 yield []
                 continue
-            following += len(events)
-            yield events
-            if events and is_terminal(events[-1]):
-                return
             behind = len(events) >= READ_COUNT
-            continue
-        new: list[bytes] = []
-        for message in published:
-            batch = decode_batch(message)
-            if batch.first > following:
-                behind = True
-                break
-            unseen = batch.events[following - batch.first :]
-            new += unseen
-            following += len(unseen)
-        if new:
-            yield new
-            if is_terminal(new[-1]):
-                return
+        following += len(events)
+        if events or silent:
+            yield events
+        if events and is_terminal(events[-1]):
+            return
+
+
+async def _look(following: int, read_log: ReadLog, read_end: ReadEnd) -> list[bytes]:
+    """What the log has from `following` on; its end where there is nothing and nothing will come. Raises LogAway,
+    ResponseGone."""
+    if events := await read_log(following):
+        return events
+    try:
+        end = await read_end(following)
+    except ResponseGone:
+        if events := await read_log(following):  # a deleted one came to its end between the two looks
+            return events
+        raise
+    if end is None:
+        return []
+    return await read_log(following) or [end]  # likewise
+
+
+def _unseen(published: list[bytes], following: int) -> tuple[list[bytes], bool]:
+    """The events from `following` on, and whether the log has to tell what comes next: there is a gap, or the end has a
+    number that was seen before."""
+    events: list[bytes] = []
+    for message in published:
+        batch = decode_batch(message)
+        if batch.first > following:
+            return events, True
+        unseen = batch.events[following - batch.first :]
+        if not unseen and is_terminal(batch.events[-1]):
+            return events, True
+        events += unseen
+        following += len(unseen)
+    return events, False

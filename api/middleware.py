@@ -24,9 +24,16 @@ RESPONSE_ID = web.RequestKey("RESPONSE_ID", str)
 DELIVERED = web.RequestKey("DELIVERED", bool)
 """Set when all of a streamed answer has been sent: a client that leaves then, without waiting for more, was served."""
 
+BROKEN = web.RequestKey("BROKEN", bool)
+"""Set when an answer had begun and could not come to its end because of an error of this server."""
+
+STARTED = web.RequestKey("STARTED", bool)
+"""Set when the headers of an answer are about to leave: nothing else can be answered from then on."""
+
 PROBES = frozenset({"/healthz", "/readyz"})  # asked for all the time
 REQUEST_TIMEOUT = 408
 CLIENT_LEFT = 499  # as nginx logs it
+SERVER_ERROR = 500
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LOGGED_PATH = 200  # characters
 
@@ -46,7 +53,9 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
             status = response.status
             return response
         finally:
-            if status is None:
+            if BROKEN in request:
+                status = SERVER_ERROR
+            elif status is None:
                 status = 200 if DELIVERED in request else CLIENT_LEFT
             write = log.debug if request.path in PROBES else log.info
             write(
@@ -76,30 +85,47 @@ async def add_request_id(request: web.Request, response: web.StreamResponse) -> 
         response.headers["X-Request-Id"] = request[REQUEST_ID]
 
 
+async def note_start(request: web.Request, response: web.StreamResponse) -> None:
+    """Called when the headers of any answer are about to leave."""
+    request[STARTED] = True
+
+
 @web.middleware
 async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns every failure into OpenAI's error envelope."""
+    """Turns every failure into OpenAI's error envelope. One that comes after the headers breaks the connection off: in
+    the middle of an answer an envelope would be taken for a part of it."""
     try:
         return await handler(request)
-    except ApiError as error:
-        answer = error.response()
-        if error.status == REQUEST_TIMEOUT:
-            answer.force_close()  # what is left of its body may come yet
-        return answer
-    except web.HTTPException as error:
-        return _from_http(request, error).response()
-    except RedisError as error:
-        log.error("redis_failed", path=_path(request), error=str(error))
-        return without_redis(error).response()
-    except web.RequestPayloadError as error:  # a wrong Content-Encoding, chunks that are none
-        answer = ApiError(400, f"The body cannot be read: {_cause(error)}.", code="invalid_body").response()
-        answer.force_close()  # nobody knows where the next request begins
-        return answer
     except ConnectionResetError:
         raise  # the client has left
-    except Exception:
-        log.exception("request_failed", path=_path(request))
-        return server_error("The server met an unexpected error.").response()
+    except Exception as error:
+        if STARTED in request:
+            log.exception("answer_broken_off", path=_path(request))
+            request[BROKEN] = True
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("The answer was broken off.") from error
+        return _answer(request, error)
+
+
+def _answer(request: web.Request, error: Exception) -> web.Response:
+    match error:
+        case ApiError():
+            answer = error.response()
+            if error.status == REQUEST_TIMEOUT:
+                answer.force_close()  # what is left of its body may come yet
+            return answer
+        case web.HTTPException():
+            return _from_http(request, error).response()
+        case RedisError():
+            log.error("redis_failed", path=_path(request), error=str(error))
+            return without_redis(error).response()
+        case web.RequestPayloadError():  # a wrong Content-Encoding, chunks that are none
+            answer = ApiError(400, f"The body cannot be read: {_cause(error)}.", code="invalid_body").response()
+            answer.force_close()  # nobody knows where the next request begins
+            return answer
+    log.error("request_failed", path=_path(request), exc_info=error)
+    return server_error("The server met an unexpected error.").response()
 
 
 def _cause(error: BaseException) -> str:

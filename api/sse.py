@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, cast
 
+import msgspec
+
 from api.errors import ApiError
-from shared.schema.events import event_type
+from shared.schema.events import NestedStreamError, StreamError, event_type
 from shared.settings import Settings
 
 PING = b": ping\n\n"
@@ -30,6 +32,7 @@ class Wire:
     """How events are written to one client."""
 
     def __init__(self, dialect: WireDialect, send_done: bool) -> None:
+        self._nests_errors = dialect == "open-responses"
         self._renamed = RENAMED if dialect == "open-responses" else {}
         self.done = DONE if send_done or dialect == "open-responses" else b""
 
@@ -41,6 +44,18 @@ class Wire:
         """One encoded event as this client knows it."""
         renamed = self._renamed.get(event_type(event))
         return event if renamed is None else event.replace(event_type(event), renamed, 1)
+
+    def failure(self, error: ApiError, number: int) -> bytes:
+        """The frame of an `error` event, which ends a stream that has no terminal event."""
+        detail = error.detail
+        event = (
+            NestedStreamError(sequence_number=number, error=detail)
+            if self._nests_errors
+            else StreamError(
+                sequence_number=number, code=detail.code or detail.type, message=detail.message, param=detail.param
+            )
+        )
+        return self._frame(msgspec.json.encode(event))
 
     def _frame(self, event: bytes) -> bytes:
         kind = event_type(event)

@@ -8,20 +8,25 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
+import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api import sse
+from api.errors import ApiError, server_error
 from api.follower import LogAway, ResponseGone, follow
-from api.middleware import DELIVERED
+from api.middleware import BROKEN, DELIVERED
 from api.readers import Reader, Readers
 from api.relay import Relay, Subscription
-from shared.rebuild import rebuild
+from shared.rebuild import conclusion, rebuild
 from shared.redis import event_log, keys, records
 from shared.redis.outage import outage
-from shared.schema.events import StreamError, is_terminal
+from shared.schema.events import is_terminal
+from shared.schema.response import TERMINAL
 from shared.settings import Settings
+
+log = structlog.get_logger()
 
 READER = web.RequestKey("READER", Reader)
 
@@ -38,10 +43,18 @@ class _Terminal(msgspec.Struct):
 _terminal = msgspec.json.Decoder(_Terminal)
 
 
-def _gone(response_id: str, number: int) -> bytes:
-    """The last event of a stream whose response is not there any more."""
+def _gone(response_id: str) -> ApiError:
+    """What ends the stream of a response that is not there any more."""
     message = f"The response '{response_id}' is gone: it was deleted, or the state store has lost it."
-    return msgspec.json.encode(StreamError(sequence_number=number, code="response_not_found", message=message))
+    return ApiError(404, message, code="response_not_found")
+
+
+def _broken(after: int) -> ApiError:
+    """What ends a stream that this front end cannot go on with."""
+    return server_error(
+        "The server met an unexpected error and cannot go on with this stream. A stored response goes on: "
+        f"get the rest with starting_after={after}."
+    )
 
 
 @contextmanager
@@ -80,7 +93,10 @@ class Streams:
         first: Sequence[bytes] = (),
         after: int = -1,
     ) -> web.StreamResponse:
-        """Sends the events above `after` as SSE to the end. `first` are those that this process has just made."""
+        """Sends the events above `after` as SSE to the end. `first` are those that this process has just made.
+
+        Whatever goes wrong after the headers is told as an `error` event, and noted as BROKEN.
+        """
         wire = sse.wire_of(request.headers, self._settings)
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
@@ -102,17 +118,24 @@ class Streams:
                         await _write(stream, reader, sse.PING)
                         spoke = time.monotonic()
             except ResponseGone:
-                await _write(stream, reader, wire.frames([_gone(response_id, after + 1)]) + wire.done)
+                await _write(stream, reader, wire.failure(_gone(response_id), after + 1) + wire.done)
+            except ConnectionError:
+                raise  # the client has left
+            except Exception:
+                log.exception("stream_failed", response_id=response_id)
+                request[BROKEN] = True
+                await _write(stream, reader, wire.failure(_broken(after), after + 1) + wire.done)
         await stream.write_eof()
         return stream
 
     async def send_rebuilt(self, request: web.Request, final: bytes, after: int) -> web.StreamResponse:
         """Sends the events of a response whose log has expired, made again from the final object."""
         wire = sse.wire_of(request.headers, self._settings)
+        frames = wire.frames(rebuild(final, after)) + wire.done
         stream = web.StreamResponse(headers=sse.HEADERS)
         await stream.prepare(request)
         with self._reading(request) as reader:
-            await _write(stream, reader, wire.frames(rebuild(final, after)) + wire.done)
+            await _write(stream, reader, frames)
             request[DELIVERED] = True
         await stream.write_eof()
         return stream
@@ -148,14 +171,20 @@ class Streams:
             with _log_away():
                 return await event_log.read(self._redis, response_id, first)
 
-        async def exists() -> bool:
+        async def read_end(number: int) -> bytes | None:
             with _log_away():
-                return await records.exists(self._redis, response_id)
+                status = await records.read_status(self._redis, response_id)
+                if status is not None and status not in TERMINAL:
+                    return None
+                _, final = await records.read_end(self._redis, response_id)
+            if final is None:
+                raise ResponseGone
+            return conclusion(final, number)
 
         return follow(
             subscription,
             read_log,
-            exists,
+            read_end,
             after=after,
             fresh=fresh,
             silence_seconds=min(self._settings.silence_seconds, self._settings.ping_seconds),

@@ -1,4 +1,5 @@
-"""The events of a response that has ended and whose log has expired, made again from the final object.
+"""The events of a response that has ended, made again from the final object: all where its log has expired, the
+terminal one for those whose numbers are beyond the log.
 
 They tell the same story with one delta for each part. Their numbers are not those of the first telling, so a client
 that resumes after N gets those above N, and the terminal event in any case.
@@ -34,9 +35,18 @@ def rebuild(final: bytes, after: int) -> list[bytes]:
     for item in response.output:
         _tell(emitter, item)
     told = emitter.take()
-    ending = Emitter(response, max(len(told), after + 1))
+    return [*told[after + 1 :], _conclusion(response, max(len(told), after + 1))]
+
+
+def conclusion(final: bytes, number: int) -> bytes:
+    """The encoded terminal event with this number; `final` is the Response object as it is stored."""
+    return _conclusion(_decoder.decode(final), number)
+
+
+def _conclusion(response: Response, number: int) -> bytes:
+    ending = Emitter(response, number)
     ending.conclude()
-    return told[after + 1 :] + ending.take()
+    return ending.take()[0]
 
 
 def _beginning(final: bytes) -> Response:

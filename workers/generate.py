@@ -36,6 +36,7 @@ from workers.grammar.builder import GrammarError
 from workers.lease import Leases
 from workers.models import Models
 from workers.outbox import EventsLost, Outbox, Stream
+from workers.signs import Signs
 from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.suspects import Suspects
 from workers.template import TemplateError
@@ -207,13 +208,14 @@ class Job:
     @asynccontextmanager
     async def _signs_of_life(self) -> AsyncIterator[None]:
         """Says `response.in_progress` again while a model loads, a long prompt is read or a remote tool runs: some
-        clients and proxies take silence for death, and comments for silence."""
+        clients take silence for death, and comments for silence."""
+        signs = Signs()
 
         async def repeat() -> None:
             while True:
                 last = self._emitter.next_sequence
                 await asyncio.sleep(self._services.settings.ping_seconds)
-                if self._emitter.next_sequence == last:
+                if signs.due(news=self._emitter.next_sequence != last):
                     self._emitter.in_progress()
                     self._tell()
 

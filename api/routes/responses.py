@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import chain
 
@@ -22,7 +22,7 @@ from api.context import CHORES, CREATION, DRAINING, FLEET, REDIS, SETTINGS, STRE
 from api.errors import ApiError, response_not_found, server_error, shown
 from api.follower import ResponseGone
 from api.items import require_sealer
-from api.middleware import RESPONSE_ID
+from api.middleware import BROKEN, RESPONSE_ID
 from api.paging import page, read_page
 from api.sse import wire_of
 from api.streams import was_cut_off
@@ -33,6 +33,7 @@ from shared.schema.items import shown_to_client
 from shared.schema.request import CompactRequest, CreateResponse
 from shared.schema.response import Response, ResponseError
 
+MOST_EVENTS = 2**63 - 1  # so that the number after any other is one for clients and for Redis, too
 CANCEL_SECONDS = 5.0  # how long a cancel waits for the worker to end the response
 
 routes = web.RouteTableDef()
@@ -71,7 +72,7 @@ async def compact_response(request: web.Request) -> web.Response:
     async with streams.end_of(response.id) as subscription, _attended(request, response):
         await creation.create(draft)
         encoded = await _checked(request, await streams.result(response.id, subscription))
-    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request))
+    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request), whole=True)
     conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
     summary = compacted(_decode_response(encoded), conversation, sealer, owner_of(request))
     return _result(msgspec.json.encode(summary))
@@ -177,6 +178,9 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
         raise
     finally:
         if not response.store:
+            if BROKEN in request:  # nobody can get what is left of it
+                owner = owner_of(request)
+                await chores.do(lambda: cancel(redis, request.app[SETTINGS], response.id, owner), "cancel")
             await chores.do(lambda: records.forget(redis, response.id), "forget")
 
 
@@ -240,8 +244,8 @@ def _flag(request: web.Request, name: str) -> bool:
 
 def _starting_after(request: web.Request) -> int:
     value = request.query.get("starting_after", "-1")
-    try:
-        return max(int(value), -1)
-    except ValueError:
-        message = f"starting_after is '{shown(value)}', expected the sequence_number of an event."
-        raise ApiError(400, message, param="starting_after", code="invalid_value") from None
+    with suppress(ValueError):
+        if (number := int(value)) < MOST_EVENTS:
+            return max(number, -1)
+    message = f"starting_after is '{shown(value)}', expected the sequence_number of an event."
+    raise ApiError(400, message, param="starting_after", code="invalid_value")

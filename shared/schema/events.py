@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec import UNSET, Struct, UnsetType, field
 
 from shared.schema.content import Logprob, OutputText, ReasoningText, Refusal, SummaryText
+from shared.schema.error import ErrorDetail
 from shared.schema.items import OutputItem
 from shared.schema.response import Response
 
@@ -148,6 +149,12 @@ class StreamError(Event, tag="error", kw_only=True):
     code: str
     message: str
     param: str | None = None
+
+
+class NestedStreamError(Event, tag="error", kw_only=True):
+    """The same as Open Responses has it."""
+
+    error: ErrorDetail
 
 
 class McpListInProgress(CallEvent, tag="response.mcp_list_tools.in_progress", kw_only=True):

@@ -15,6 +15,7 @@ from tests.waiting import until
 from tests.wire import check_response, check_stream, deltas, parse_sse, reasoning_of, text_of
 from workers.engine.core import EngineFailed
 from workers.engine.scripted import Script
+from workers.signs import Signs
 
 
 async def test_a_text_answer_streams_in_the_exact_order(stack: Stack) -> None:
@@ -184,8 +185,47 @@ async def test_any_response_can_be_streamed_again_from_anywhere(stack: Stack) ->
     events = await stack.stream(input="Hi")
     response_id = events[0]["response"]["id"]
     assert await stack.resume(response_id) == events
-    for after in range(len(events) - 1):
-        assert await stack.resume(response_id, after) == events[after + 1 :]
+    for after in range(len(events)):
+        end = {**events[-1], "sequence_number": after + 1}
+        assert await stack.resume(response_id, after) == (events[after + 1 :] or [end])
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 10**6, 2**63 - 2])
+@pytest.mark.parametrize("expired", [False, True])
+async def test_resuming_beyond_the_end_gives_the_end_again(
+    make_stack: StackFactory, redis: Redis, beyond: int, expired: bool
+) -> None:
+    """Also when the log has expired; at once, not after a silence."""
+    stack = await make_stack(silence_seconds=3600.0, ping_seconds=3600.0)
+    events = await stack.stream(input="Hi")
+    response_id = events[0]["response"]["id"]
+    if expired:
+        await redis.delete(keys.events(response_id))
+    after = max(beyond, events[-1]["sequence_number"])
+    async with asyncio.timeout(20):
+        [end] = await stack.resume(response_id, after)
+    assert end == {**events[-1], "sequence_number": after + 1}
+    check_stream([end], first=after + 1)
+
+
+async def test_who_joins_beyond_the_end_of_a_running_response_gets_its_end(make_stack: StackFactory) -> None:
+    stack = await make_stack(silence_seconds=3600.0, ping_seconds=3600.0)
+    gate = asyncio.Event()
+    stack.engine.play(Script("one", gate, "two"))
+    main = asyncio.create_task(stack.stream(input="Hi"))
+    response_id = await only_response(stack)
+    async with stack.http.get(f"{stack.url}/v1/responses/{response_id}?stream=true&starting_after=50") as answer:
+        gate.set()
+        events = await main
+        async with asyncio.timeout(20):
+            assert parse_sse(await answer.read()) == [{**events[-1], "sequence_number": 51}]
+
+
+@pytest.mark.parametrize("after", ["one", "1.5", str(2**63 - 1), str(2**64), "1" + "0" * 30, "9" * 5000])
+async def test_what_is_no_number_of_an_event_is_refused(stack: Stack, after: str) -> None:
+    _, response = await stack.post(input="Hi")
+    status, body = await stack.get(f"/v1/responses/{response['id']}?stream=true&starting_after={after}")
+    assert (status, body["error"]["param"], body["error"]["code"]) == (400, "starting_after", "invalid_value")
 
 
 async def test_a_running_response_can_be_joined(stack: Stack) -> None:
@@ -240,8 +280,9 @@ async def test_an_unstored_response_leaves_nothing_behind(stack: Stack, redis: R
         else:
             status, response = await stack.post(input="Hi", store=False)
             assert (status, response["store"]) == (200, False)
-    left = {key for key in await redis.keys() if b"resp_" in key}
-    assert left - before == set()
+    async with asyncio.timeout(30):  # a stream's client has its end before the response is forgotten
+        while {key for key in await redis.keys() if b"resp_" in key} - before:
+            await asyncio.sleep(0.005)
 
 
 async def test_a_client_that_leaves_frees_its_slot(stack: Stack) -> None:
@@ -333,6 +374,29 @@ async def test_a_long_prefill_is_not_silent(make_stack: StackFactory) -> None:
     events = await task
     check_stream(events)
     assert [event["type"] for event in events[1:4]] == ["response.in_progress"] * 3
+
+
+async def test_a_long_silence_fills_no_log(make_stack: StackFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sign of life repeats the request: they become fewer."""
+    said: list[bool] = []
+
+    class Watched(Signs):
+        def due(self, *, news: bool) -> bool:
+            said.append(super().due(news=news))
+            return said[-1]
+
+    monkeypatch.setattr("workers.generate.Signs", Watched)
+    stack = await make_stack(ping_seconds=0.01)
+    gate = asyncio.Event()
+    stack.engine.play(Script(gate, "late"))
+    task = asyncio.create_task(stack.stream(input="Hi", instructions="Be brief. " * 1000))
+    await until(lambda: len(said) >= 40)
+    gate.set()
+    events = await task
+    check_stream(events)
+    signs = [event["type"] for event in events].count("response.in_progress") - 1
+    assert signs == sum(said)
+    assert 4 <= signs < len(said) / 2
 
 
 async def test_sixteen_streams_at_once_are_each_exact(stack: Stack) -> None:

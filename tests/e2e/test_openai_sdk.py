@@ -50,6 +50,9 @@ def test_resume_with_the_sdk(up: Up) -> None:
         response_id = events[0].response.id  # type: ignore[union-attr]
         resumed = list(client.responses.retrieve(response_id, stream=True, starting_after=4))
         assert [event.sequence_number for event in resumed] == [event.sequence_number for event in events[5:]]
+        last = events[-1].sequence_number
+        [end] = client.responses.retrieve(response_id, stream=True, starting_after=last)
+        assert (end.type, end.sequence_number) == ("response.completed", last + 1)
         with client.responses.stream(response_id=response_id, starting_after=4) as stream:
             assert [event.sequence_number for event in stream] == [event.sequence_number for event in events[5:]]
 

@@ -222,6 +222,29 @@ def test_a_call_id_that_comes_again_keeps_each_output_with_its_own_call() -> Non
         assert all(prepared[n - 1].get("tool_calls") for n in outputs)
 
 
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
+async def test_outputs_are_shown_in_the_order_of_their_calls(path: Path) -> None:
+    """Whichever ended first: many templates tell them by their places alone."""
+    calls = [called("a", arguments='{"city": "Oslo"}'), called("b", arguments='{"city": "Bern"}')]
+    written = await prompter(path.stem)
+    asked = [user("Hi"), *calls]
+    in_order = (await written.write(None, [*asked, gave("a", "drizzle"), gave("b", "sun")], None, TOOLS)).text
+    assert in_order.index("drizzle") < in_order.index("sun")
+    assert (await written.write(None, [*asked, gave("b", "sun"), gave("a", "drizzle")], None, TOOLS)).text == in_order
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("later", [1, 2])
+async def test_call_ids_that_come_again_keep_each_output_in_its_turn(path: Path, later: int) -> None:
+    first = [called("a"), called("b"), gave("a", "one"), gave("b", "two"), said("So.")]
+    second = [*[called("a"), called("b")][:later], *[gave("a", "three"), gave("b", "four")][:later]]
+    text = (
+        await (await prompter(path.stem)).write(None, [user("Hi"), *first, user("Well?"), *second], None, TOOLS)
+    ).text
+    places = [text.rindex(word) for word in ("one", "two", "Well?", "three", *(["four"] if later == 2 else []))]
+    assert places == sorted(places)
+
+
 NO_WORDS_BEFORE_CALLS = ("mistralai-Mistral-Nemo", "Mistral-Small")
 ODD = {
     "the user behind an output": [user("Q1"), called("a"), gave("a", "drizzle"), user("Q2")],

@@ -56,15 +56,16 @@ def prepare(
     messages: Messages, tools: Toolbox | None, traits: Traits, form: Form
 ) -> tuple[Messages, list[dict[str, Any]] | None]:
     """The messages and tools to render. Raises nothing: what a template cannot show is said in other words."""
-    prepared = [dict(message) for message in _outputs_behind_calls(messages)]
+    blocks = _blocks(messages)
+    if not traits.several_calls:
+        blocks = [_one_by_one(*block) for block in blocks]
+    prepared = [dict(message) for message in chain.from_iterable(blocks)]
     offered = None
     if tools and traits.tools:
         offered = tools.for_template(type_lists=traits.type_lists)
     elif tools:
         prepared = _with_system(prepared, form.declare(tools))
     prepared = _roles(prepared, traits)
-    if not traits.several_calls:
-        prepared = _one_by_one(prepared)
     shown: Messages = []
     for message in prepared:
         shown += _shown(message, traits, form)
@@ -73,8 +74,9 @@ def prepare(
     return repaired(shown) if traits.alternates else shown, offered
 
 
-def _outputs_behind_calls(messages: Messages) -> Messages:
-    """Every output in the block behind the message of its call, whatever was said in between."""
+def _blocks(messages: Messages) -> list[Messages]:
+    """Every message, behind it what its calls gave back, whatever was said in between. Outputs are in the order of
+    their calls: many templates tell them by their places alone."""
     homes: dict[str, Messages] = {}  # by call id, which a later turn may use again: a message and its outputs
     blocks: list[Messages] = []
     for message in messages:
@@ -83,7 +85,26 @@ def _outputs_behind_calls(messages: Messages) -> Messages:
             continue
         blocks.append([message])
         homes |= dict.fromkeys((call["id"] for call in message.get("tool_calls", ())), blocks[-1])
-    return list(chain.from_iterable(blocks))
+    return [_in_order(*block) for block in blocks]
+
+
+def _in_order(message: Message, *outputs: Message) -> Messages:
+    places = {call["id"]: place for place, call in enumerate(message.get("tool_calls", ()))}
+    return [message, *sorted(outputs, key=lambda output: places[output["tool_call_id"]])]
+
+
+def _one_by_one(message: Message, *outputs: Message) -> Messages:
+    """Each call in a message of its own, its output behind it."""
+    calls = message.get("tool_calls", ())
+    if len(calls) < 2:
+        return [message, *outputs]
+    given = {output["tool_call_id"]: output for output in outputs}
+    result: Messages = []
+    for index, call in enumerate(calls):
+        result.append({**(message if index == 0 else assistant()), "tool_calls": [call]})
+        if call["id"] in given:
+            result.append(given[call["id"]])
+    return result
 
 
 def _with_system(messages: Messages, text: str) -> Messages:
@@ -110,28 +131,6 @@ def _roles(messages: Messages, traits: Traits) -> Messages:
             message = {"role": "user", "content": message["content"]}
         merged.append(message)
     return merged
-
-
-def _one_by_one(messages: Messages) -> Messages:
-    """Each call in a message of its own, its output behind it."""
-    result: Messages = []
-    outputs = {message["tool_call_id"]: message for message in messages if message["role"] == "tool"}
-    moved: set[str] = set()
-    for message in messages:
-        calls = message.get("tool_calls", ())
-        if len(calls) < 2:
-            if message["role"] != "tool" or message["tool_call_id"] not in moved:
-                result.append(message)
-            continue
-        for index, call in enumerate(calls):
-            part = {**message, "tool_calls": [call]} if index == 0 else {
-                "role": "assistant", "content": "", "tool_calls": [call],
-            }  # fmt: skip
-            result.append(part)
-            if (given := outputs.get(call["id"])) is not None:
-                moved.add(call["id"])
-                result.append(given)
-    return result
 
 
 def _shown(message: Message, traits: Traits, form: Form) -> Messages:

@@ -16,6 +16,8 @@ Steps = Generator[None, None, T]
 
 Emit = Callable[[str], None]
 
+LONGEST_WORD = 4096  # longer than any name that is offered
+
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRUCTURE = re.compile(r'["{}\[\]]')
 _STRING_END = re.compile(r'["\\]')
@@ -95,7 +97,7 @@ class Source:
                 return None
             yield
 
-    def word(self, stop: Markers, limit: int = 256) -> Steps[tuple[str, str] | None]:
+    def word(self, stop: Markers, limit: int = LONGEST_WORD) -> Steps[tuple[str, str] | None]:
         """A text of at most `limit` characters and the marker behind it; None where there is no such thing."""
         parts: list[str] = []
         size = 0

@@ -8,6 +8,7 @@ name with underscores of its own stays unambiguous: where two would be equal, th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, McpTool
 from workers.dialects.readable import readable
 
 SEPARATOR = "__"
+LONGEST_NAME = 128  # of a remote tool, as of a client's
 INPUT = "input"  # the one parameter under which templates know a custom tool
 
 
@@ -191,7 +193,10 @@ _UNWRITABLE = re.compile(r"[^A-Za-z0-9_-]")  # servers may use it in names, no c
 
 
 def _written(name: str) -> str:
-    """A server's name of a tool as a model can write it."""
+    """A server's name of a tool as a model can write it; a long one is cut, and told from its like by a digest."""
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:16]
+        name = f"{name[: LONGEST_NAME - 17]}_{digest}"
     return _UNWRITABLE.sub("_", name) or "_"
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import random
 from typing import Any
+
+import pytest
 
 from shared.schema.mcp import McpListToolsTool
 from shared.schema.tools import (
@@ -13,9 +17,14 @@ from shared.schema.tools import (
     McpChoice,
     McpTool,
     McpToolFilter,
+    NamespaceTool,
 )
+from tests.workers.dialects.samples import SAMPLES, Sample, items
+from tests.workers.dialects.walks import MARKERS, vocabulary, walk
 from workers.dialects.toolbox import Toolbox
-from workers.grammar.grammars import demand
+from workers.grammar.grammars import Grammars, demand
+
+VOCABULARY = vocabulary(MARKERS, words=["n" * 32, "f" * 32, "k" * 30])
 
 
 def server(label: str = "docs", **fields: Any) -> McpTool:
@@ -120,3 +129,30 @@ def test_names_that_no_call_can_hold_are_written_alike_offered_or_not() -> None:
     written = [tools.name_of(name, "s", remote=True) for name in names]
     assert written == ["a_b_c", "_", "ok"]
     assert [Toolbox().name_of(name, "s", remote=True) for name in names] == written
+
+
+def test_a_servers_long_name_is_cut_and_told_from_its_like() -> None:
+    names = ["a" * 600 + end for end in ("1", "2")]
+    tools = Toolbox([server()], {"docs": [listed(name) for name in names]})
+    assert [len(tool.name) for tool in tools] == [128, 128]
+    assert len({tool.name for tool in tools}) == 2
+    assert [tool.tool.name for tool in tools] == names
+    assert [Toolbox().name_of(name, "docs", remote=True) for name in names] == [tool.name for tool in tools]
+
+
+@pytest.mark.parametrize(
+    "sample", {sample.dialect.name: sample for sample in SAMPLES}.values(), ids=lambda s: s.dialect.name
+)
+def test_a_call_of_the_longest_name_is_read(sample: Sample) -> None:
+    """128 characters each, as many as may be."""
+    name, key = "f" * 128, "k" * 300
+    parameters = {"type": "object", "properties": {key: {"const": 1}}, "required": [key], "additionalProperties": False}
+    tools = Toolbox([NamespaceTool(name="n" * 128, tools=[FunctionTool(name=name, parameters=parameters)])])
+    demanded = demand(tools, "required", parallel=False)
+    constraint = Grammars(VOCABULARY).constraint(sample.dialect, demanded, sample.tail)
+    assert constraint is not None
+    output = walk(constraint, VOCABULARY, random.Random(1))
+    assert output is not None
+    parser = sample.dialect.parser(sample.tail, tools, sure=True)
+    calls = [item for item in items(parser.feed(output) + parser.finish()) if item[0] == "call"]
+    assert [(called, json.loads(arguments)) for _, called, arguments in calls] == [("n" * 128 + "__" + name, {key: 1})]

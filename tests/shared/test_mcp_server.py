@@ -106,6 +106,7 @@ def test_a_secret_in_json_is_replaced(secret: str) -> None:
 
 def test_a_secret_beyond_ascii_is_replaced_in_json() -> None:
     assert "12345678" not in server("?k=%C3%A912345678").hide(json.dumps({"got": "é12345678"}))
+    assert "12345678" not in server(path="1234567812345678%22/mcp").hide(json.dumps('1234567812345678"'))
 
 
 def test_what_was_replaced_is_not_found_again() -> None:
@@ -131,14 +132,16 @@ def test_only_so_much_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_secrets, "_secrets_in", lambda name, value: (looked.append(value), find(name, value))[1])
     long = {f"X-{i}": " ".join(f"a9{i}{j:03}xQ" for j in range(700)) for i in range(64)}
     token = "z9" * 4000
+    quoting = '"' + "y8" * 4000
     given = Server(
         label="a",
         url="https://h.example/mcp",
         authorization=f"Bearer {token}",
-        headers={**long, "X-Team": "Support", "X-Key": "user=jane; id=abc123def"},
+        headers={**long, "X-Quoting": quoting, "X-Team": "Support", "X-Key": "user=jane; id=abc123def"},
     )
     assert len(given.secrets) <= MOST
     assert 0 < sum(map(len, looked)) <= LOOKED_INTO
     for value in (*long.values(), f"Bearer {token}", token, "abc123def"):
         assert given.hide(f"You sent {value}.") == f"You sent {HIDDEN}."
+    assert given.hide(json.dumps(quoting)) == f'"{HIDDEN}"'
     assert given.hide("Support") == "Support"

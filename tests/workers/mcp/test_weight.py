@@ -375,8 +375,9 @@ async def test_a_secret_in_structured_content(secret: str, where: Callable[[str]
 # --- odd answers ------------------------------------------------------------------------------------------------------
 
 
-def test_a_text_of_many_brackets_beside_structured_content() -> None:
-    deep = "[" * 100_000
+@pytest.mark.parametrize("depth", [ELEMENTS - 1, 100_000])
+def test_a_text_of_many_brackets_beside_structured_content(depth: int) -> None:
+    deep = "[" * depth
     called = types.CallToolResult(content=[types.TextContent(text=deep)], structured_content={"a": 1})
     assert result.texts(called) == [deep, '{"a":1}']
 

@@ -74,7 +74,13 @@ class Checkpoint(Struct, kw_only=True):
     events: int  # of the log, at this point; what follows belongs to the next generation
     items: int  # of the output, which the next generation reads
     tokens: list[int]  # of all generations so far, as `workers.counts` counts them
-    started: list[str]  # ids of calls that may have been made
+    started: list[str]  # ids of the calls
+    sent: list[str] | None = None  # those of them that were sent; None of an older worker: nobody knows
+
+    @property
+    def perhaps_made(self) -> frozenset[str]:
+        """The calls that their server may have seen."""
+        return frozenset(self.started if self.sent is None else self.sent)
 
 
 class Context(Struct, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from redis.asyncio import Redis
 
 from shared.redis import conversations, keys, queue, scripts
-from shared.redis.conversations import Opening
+from shared.redis.conversations import RETRIED_SECONDS, Opening
 from shared.schema import files
 from shared.schema.items import Item, OutputItem
 from shared.schema.response import CONTINUABLE, TERMINAL, Response
@@ -74,7 +74,13 @@ class Checkpoint(Struct, kw_only=True):
     events: int  # of the log, at this point; what follows belongs to the next generation
     items: int  # of the output, which the next generation reads
     tokens: list[int]  # of all generations so far, as `workers.counts` counts them
-    started: list[str]  # ids of calls that may have been made
+    started: list[str]  # ids of the calls
+    sent: list[str] | None = None  # those of them that were sent; None of an older worker: nobody knows
+
+    @property
+    def perhaps_made(self) -> frozenset[str]:
+        """The calls that their server may have seen."""
+        return frozenset(self.started if self.sent is None else self.sent)
 
 
 class Context(Struct, kw_only=True):
@@ -283,8 +289,8 @@ class Deletion(NamedTuple):
 
 async def delete(redis: Redis, response_id: str, owner: str, token: str, lease_ms: int) -> Deletion | None:
     """Deletes a response; one that still runs is cancelled by that. None when there is none of this owner."""
-    names = [keys.response(response_id), keys.events(response_id), keys.lease(response_id)]
-    deleted: int = await scripts.DELETE.call(redis, names, [owner, token, lease_ms])
+    names = [keys.response(response_id), keys.events(response_id), keys.lease(response_id), keys.deleted(response_id)]
+    deleted: int = await scripts.DELETE.call(redis, names, [owner, token, lease_ms, RETRIED_SECONDS])
     return Deletion(deleted == 2) if deleted else None
 
 

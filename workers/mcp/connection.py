@@ -23,6 +23,7 @@ from shared.address_guard import AddressRefused, Destination, NotLookedUp
 from shared.mcp_headers import HeaderRefused, request_headers
 from shared.mcp_server import Server
 from shared.settings import Settings
+from workers.mcp.begin import Begin, at_once
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure, protocol_failure
 from workers.mcp.places import Share
 from workers.mcp.trace import CURRENT, Trace
@@ -34,6 +35,7 @@ T = TypeVar("T")
 _FULL = "the worker has as many connections to MCP servers as it may have, and none became free"
 CLOSING_SECONDS = 2.0  # for telling a server that its session ends
 MAX_MESSAGE = 2000  # characters of a server's error message
+TOO_LONG = 16_000  # of one in which secrets are not even looked for
 # https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#backwards-compatibility
 _MAYBE_OLD = frozenset({400, 404, 405})
 _CLIENT = types.Implementation(name="llamarelay", version=version("llamarelay"))
@@ -66,8 +68,9 @@ class Connection:
         self._closing = asyncio.Event()
         self._owner = asyncio.create_task(self._own(), name=f"mcp {server.label}")
 
-    async def use(self, seconds: float, work: Callable[[Client], Awaitable[T]]) -> T:
-        """What `work` returns. Raises ServerFailed, SessionLost."""
+    async def use(self, seconds: float, work: Callable[[Client], Awaitable[T]], begin: Begin = at_once) -> T:
+        """What `work` returns; `begin` comes right before it, and takes none of its time. Raises ServerFailed,
+        SessionLost."""
         self._users += 1
         self._share.used(self.close)
         trace = Trace()
@@ -77,7 +80,10 @@ class Connection:
             await self._opened.wait()
             if self._client is None:
                 raise ServerFailed(self._failure.error)
-            async with asyncio.timeout(seconds), self._share.call():
+            async with asyncio.timeout(seconds) as limit, self._share.call():
+                await beside(limit, begin)
+                if self._client is None:  # it broke meanwhile
+                    raise SessionLost(self._failure)
                 late = http_failure(504, f"The server did not answer within {seconds:g} s.")
                 with trace.waiting():
                     return await work(self._client)
@@ -173,7 +179,12 @@ class Connection:
         """A client after its handshake. Raises ServerFailed."""
         limit = self._settings.mcp_connect_seconds
         transport = PinnedTransport(
-            target, self._trace, seconds=limit, max_body=max_body(self._settings), old=kind == "old"
+            target,
+            self._trace,
+            seconds=limit,
+            max_body=max_body(self._settings),
+            old=kind == "old",
+            turn=self._share.turn,
         )
 
         def http(
@@ -236,6 +247,8 @@ class Connection:
             return self._explained(self._trace, closed)
         if error.code == types.PARSE_ERROR:
             return protocol_failure(error.code, "The server's answer is not JSON-RPC.")
+        if len(error.message) > TOO_LONG:
+            return protocol_failure(error.code, "The server refused this with a message that is too long to be shown.")
         return protocol_failure(error.code, self._server.hide(error.message)[:MAX_MESSAGE])
 
     def _is_lost(self, error: MCPError, trace: Trace) -> bool:
@@ -246,8 +259,19 @@ class Connection:
 
 
 def max_body(settings: Settings) -> int:
-    """Bytes of one answer as sent: escaped, in JSON, and often there twice (as text and as structured content)."""
+    """Bytes of one answer as sent, or of a whole list of tools: escaped, in JSON, and often there twice (as text and as
+    structured content)."""
     return 4 * settings.mcp_max_result_bytes + 64 * 1024
+
+
+async def beside(limit: asyncio.Timeout, begin: Begin) -> None:
+    """Does what takes no time of a limit."""
+    ends, now = limit.when(), asyncio.get_running_loop().time
+    assert ends is not None
+    left = ends - now()
+    limit.reschedule(None)
+    await begin()
+    limit.reschedule(now() + left)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

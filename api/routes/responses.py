@@ -7,7 +7,6 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from itertools import chain
 
 import msgspec
 from aiohttp import web
@@ -72,9 +71,9 @@ async def compact_response(request: web.Request) -> web.Response:
     async with streams.end_of(response.id) as subscription, _attended(request, response):
         await creation.create(draft)
         encoded = await _checked(request, await streams.result(response.id, subscription))
-    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request))
-    conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
-    summary = compacted(_decode_response(encoded), conversation, sealer, owner_of(request))
+    record = draft.record
+    earlier = await records.read_earlier(request.app[REDIS], record.ancestors, record.opening, owner_of(request))
+    summary = compacted(_decode_response(encoded), [*earlier, *record.input[:-1]], sealer, owner_of(request))
     return _result(msgspec.json.encode(summary))
 
 

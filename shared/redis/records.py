@@ -270,6 +270,17 @@ async def read_turns(redis: Redis, response_ids: Sequence[str], owner: str | Non
     ]
 
 
+async def read_earlier(
+    redis: Redis, ancestors: Sequence[str], opening: Opening | None, owner: str | None = None
+) -> list[Item]:
+    """Every item that a response continues: of the conversation at its beginning, then what each ancestor took in and
+    put out."""
+    items = await conversations.read_items(redis, opening) if opening else []
+    for turn in await read_turns(redis, ancestors, owner):
+        items += [*turn.input, *turn.output]
+    return items
+
+
 class Deletion(NamedTuple):
     leased: bool  # it has not ended and nobody runs it: the caller holds the lease now and has to end it
 

@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.api.test_remote_tools import call_of, lossy, mcp
 from tests.conftest import StackFactory
 from tests.mcp_servers import Running, calculator
-from tests.stack import Stack
 from tests.waiting import until
 from tests.wire import check_stream, text_of
 from tests.workers.mcp.test_failures import owners

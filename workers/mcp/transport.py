@@ -17,6 +17,7 @@ import msgspec
 from shared.address_guard import Destination
 from shared.schema.mcp import HttpError
 from workers.mcp.intake import MESSAGES, MESSAGES_PER_SECOND, Flow, Intake
+from workers.mcp.reply import reply_to
 from workers.mcp.trace import CURRENT, Trace
 
 MAX_ERROR_BODY = 64 * 1024
@@ -61,9 +62,11 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         response: httpx2.Response | None = None
         try:
             with trace.step():
-                response = await self._send(request, trace, apart=apart)
-                if response.status_code >= 300:
-                    response = await self._refusal(request, response, trace)
+                sent = await self._send(request, trace, apart=apart)
+                if sent.status_code >= 300:
+                    response = await self._refusal(request, sent, trace)
+                else:
+                    response = await self._answered(request, sent, trace)
         except _Refused as refused:
             return self._failed(trace, refused.error)
         except (httpx2.HTTPError, OSError) as error:
@@ -138,6 +141,25 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
             trace.failure = HttpError(code=status, message=_status_message(status))
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
         return httpx2.Response(status, headers=headers, content=body)
+
+    async def _answered(self, request: httpx2.Request, response: httpx2.Response, trace: Trace) -> httpx2.Response:
+        """An answer, which has to be one to this request where nothing else can follow. Raises _Refused."""
+        asked = _read(request.content) if request.method == "POST" and not self._old else None
+        if asked is None or asked.method is None or not isinstance(asked.id, str | int):
+            return response
+        kind = response.headers.get("content-type", "").lower()
+        if response.status_code == 202 or not kind.startswith("application/json"):
+            return response
+        assert isinstance(response.stream, _Body)
+        try:
+            body = b"".join([chunk async for chunk in response.stream])
+        finally:
+            await response.stream.aclose()
+        found = body if trace.failure else reply_to(asked.id, body)
+        if found is None:
+            raise _Refused(502, "The server answered with something that is no answer to this request.")
+        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
+        return httpx2.Response(response.status_code, headers=headers, content=found)
 
     def _end(self) -> None:
         """Takes nothing more from this server: it floods. All calls that wait for it fail."""

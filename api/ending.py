@@ -34,6 +34,6 @@ async def end(redis: Redis, settings: Settings, response_id: str, token: str, ho
         record_ttl_seconds=settings.response_ttl_seconds,
         log_ttl_seconds=settings.event_log_ttl_seconds if context.response.store else UNSTORED_GRACE_SECONDS,
         turn=in_order(context.input, context.response.output),
-        begun=context.checkpoint.started if context.checkpoint else (),
+        begun=context.checkpoint.perhaps_made if context.checkpoint else (),
         conversation_ttl_seconds=settings.conversation_ttl_seconds,
     )

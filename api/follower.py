@@ -87,9 +87,15 @@ async def _look(following: int, read_log: ReadLog, read_end: ReadEnd) -> list[by
     ResponseGone."""
     if events := await read_log(following):
         return events
-    if (end := await read_end(following)) is None:
+    try:
+        end = await read_end(following)
+    except ResponseGone:
+        if events := await read_log(following):  # a deleted one came to its end between the two looks
+            return events
+        raise
+    if end is None:
         return []
-    return await read_log(following) or [end]  # it may have ended between the first two looks
+    return await read_log(following) or [end]  # likewise
 
 
 def _unseen(published: list[bytes], following: int) -> tuple[list[bytes], bool]:

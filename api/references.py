@@ -20,7 +20,7 @@ async def resolve(redis: Redis, items: Sequence[Item | ItemReference], owner: st
     wanted = list(dict.fromkeys(response_of(item.id) for item in items if isinstance(item, ItemReference)))
     if not wanted:
         return [item for item in items if not isinstance(item, ItemReference)]
-    turns = await records.read_turns(redis, wanted, owner)
+    turns = await records.read_turns(redis, wanted, owner, whole=True)
     known: dict[str, Item] = {item.id: item for turn in turns for item in (*turn.input, *turn.output)}
     resolved: list[Item] = []
     for position, item in enumerate(items):

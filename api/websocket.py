@@ -1,4 +1,4 @@
-"""One WebSocket on `/v1/responses`: frames in, events out, and what it remembers of responses that are not stored.
+"""One WebSocket on `/v1/responses`: frames in, events out. What it remembers of them is in `api.memory`.
 
 Frames of one lane (the same `stream_id`, or none) are answered one after the other, lanes at the same time.
 """
@@ -6,7 +6,6 @@ Frames of one lane (the same `stream_id`, or none) are answered one after the ot
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -18,47 +17,26 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.apart import apart
-from api.calls import open_calls
 from api.cancellation import cancel
 from api.chores import Chores
-from api.creation import Chain, Creation
+from api.creation import Creation
 from api.draining import Draining
 from api.errors import ApiError, server_error, without_redis
 from api.follower import ResponseGone
 from api.frames import SteerFrame, error_frame, in_lane, lane_of, read_frame, steer_failed
+from api.memory import Memory, Turn, turn_of
 from api.readers import Reader
 from api.sse import Wire
 from api.streams import Streams
 from api.validation import check_supported
 from shared.redis import records
+from shared.redis.records import Record
 from shared.schema.events import is_terminal
 from shared.schema.request import CreateFrame
 from shared.schema.response import Response
 from shared.settings import Settings
-from shared.turns import in_order
 
 log = structlog.get_logger()
-
-MOST_REMEMBERED = 64  # unstored responses of one connection that can be continued
-
-
-class Memory:
-    """The unstored responses of a connection that a later frame may continue; the oldest are forgotten."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._chains: OrderedDict[str, Chain] = OrderedDict()
-        self._most_bytes = most_bytes
-        self._bytes = 0
-
-    def get(self, response_id: str | None) -> Chain | None:
-        return self._chains.get(response_id) if response_id else None
-
-    def keep(self, response_id: str, chain: Chain) -> None:
-        """Remembers at least this one."""
-        self._chains[response_id] = chain
-        self._bytes += chain.bytes
-        while len(self._chains) > 1 and (len(self._chains) > MOST_REMEMBERED or self._bytes > self._most_bytes):
-            self._bytes -= self._chains.popitem(last=False)[1].bytes
 
 
 class Connection:
@@ -93,8 +71,7 @@ class Connection:
         self._count = count
         self._memory = Memory(settings.max_body_bytes)
         self._lanes: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
-        self._answers: set[asyncio.Task[None]] = set()
-        self._held = 0  # bytes of the frames that are being answered, or wait
+        self._answers: dict[asyncio.Task[None], int] = {}  # bytes of the frame that each answers; 0 once it has an end
         self._retired: ApiError | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -140,7 +117,8 @@ class Connection:
                 await self._count()
             if not text:
                 raise ApiError(400, "A binary frame: expected JSON in a text frame.", code="invalid_json")
-            if self._held and self._held + len(data) > self._settings.max_body_bytes:
+            held = sum(self._answers.values())
+            if held and held + len(data) > self._settings.max_body_bytes:
                 raise _too_large_together(self._settings.max_body_bytes)
             frame = await apart(len(data), partial(read_frame, data, most_bytes=self._settings.max_body_bytes))
             if isinstance(frame, SteerFrame):
@@ -148,7 +126,7 @@ class Connection:
                 return
             if self._retired:
                 raise self._retired
-            if len(self._answers) >= self._settings.websocket_responses:
+            if sum(map(bool, self._answers.values())) >= self._settings.websocket_responses:
                 raise _too_many(self._settings.websocket_responses)
         except ApiError as error:
             await self._send(error_frame(error, await apart(len(data), partial(lane_of, data))))
@@ -158,13 +136,16 @@ class Connection:
             await self._send(error_frame(without_redis(error), await apart(len(data), partial(lane_of, data))))
             return
         task = asyncio.create_task(self._answer(frame))
-        self._answers.add(task)
-        self._held += len(data)
-        task.add_done_callback(partial(self._answered, len(data)))
+        self._answers[task] = len(data)
+        task.add_done_callback(self._answered)
 
-    def _answered(self, size: int, task: asyncio.Task[None]) -> None:
-        self._answers.discard(task)
-        self._held -= size
+    def _make_room(self) -> None:
+        """Answers only: the frame does not count any more, as its client is about to know the end and to go on."""
+        if (task := asyncio.current_task()) in self._answers:
+            self._answers[task] = 0
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        del self._answers[task]
         if self._retired:
             self.retire(self._retired)
 
@@ -186,19 +167,23 @@ class Connection:
                 await self._refuse(frame, server_error("The server met an unexpected error."))
 
     async def _refuse(self, frame: CreateFrame, error: ApiError) -> None:
+        self._make_room()
         with suppress(ConnectionError):
             await self._send(error_frame(error, frame.stream_id))
 
     async def _respond(self, frame: CreateFrame) -> None:
         check_supported(frame)
-        draft = await self._creation.draft(frame, self.owner, self._memory.get(frame.previous_response_id))
+        before = self._memory.get(frame.previous_response_id)
+        draft = await self._creation.draft(frame, self.owner, before.chain() if before else None)
         response, first = draft.record.response, draft.events
         async with self._streams.events_of(response.id) as subscription, self._attended(response):
             await self._creation.create(draft)
             await self._send_events(first, frame)
             async for events in self._streams.follow(response.id, subscription, after=len(first) - 1, fresh=True):
-                if events and is_terminal(events[-1]) and not response.store:
-                    await self._remember(response.id)  # before the client knows the end and continues it
+                if events and is_terminal(events[-1]):  # before the client knows the end
+                    if not response.store:
+                        await self._remember(draft.record, events[-1], before)
+                    self._make_room()
                 await self._send_events(events, frame)
 
     @asynccontextmanager
@@ -221,13 +206,11 @@ class Connection:
             if not response.store:
                 await self._chores.do(lambda: records.forget(self._redis, response.id), "forget")
 
-    async def _remember(self, response_id: str) -> None:
-        parent = await records.read_parent(self._redis, response_id)
-        [turn] = await records.read_turns(self._redis, [response_id])
-        if parent and parent.continuable:
-            items, waiting = in_order(turn.input, turn.output), open_calls(turn.output)
-            chain = Chain(parent.ancestors, parent.context_bytes, waiting, parent.opening, items)
-            self._memory.keep(response_id, chain)
+    async def _remember(self, record: Record, terminal: bytes, before: Turn | None) -> None:
+        """All that it takes is here: a Redis that is away keeps no end from the client."""
+        size = len(terminal) + record.context_bytes - (before.text_bytes if before else 0)
+        if turn := await apart(size, partial(turn_of, record, terminal, before)):
+            self._memory.keep(record.response.id, turn)
 
     async def _send_events(self, events: list[bytes], frame: CreateFrame) -> None:
         for event in events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from tests.stack import TEMPLATES, Stack, test_settings
 from workers.engine.core import Engine
 from workers.engine.scripted import ScriptedEngine
 
-hypothesis_settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
+# no test asserts how long something takes, nor tries what others have not: with FUZZ_EXAMPLES they look further
+hypothesis_settings.register_profile("untimed", deadline=None, derandomize="FUZZ_EXAMPLES" not in os.environ)
 hypothesis_settings.load_profile("untimed")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell ran this in the background: children would inherit it

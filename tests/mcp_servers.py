@@ -25,6 +25,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cli.ports import free_port
+
 TIKTOKEN = """# ⏳ tiktoken
 
 tiktoken is a fast [BPE](https://en.wikipedia.org/wiki/Byte_pair_encoding) tokeniser for use with
@@ -388,7 +390,8 @@ class _Web(uvicorn.Server):
 def _listening(port: int) -> Iterator[socket.socket]:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
+        # not one that the system lends: a server that is stopped and started anew must find its port free
+        listener.bind(("127.0.0.1", port or free_port()))
         yield listener
 
 

@@ -8,8 +8,9 @@ from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 
-def pdf(*pages: str, password: str | None = None, owner: str | None = None) -> bytes:
-    """A PDF with a line of text on each page. `password`: needed to read it; `owner`: only to change it."""
+def pdf(*pages: str, password: str | None = None, owner: str | None = None, attached: bytes = b"") -> bytes:
+    """A PDF with a line of text on each page. `password`: needed to read it; `owner`: only to change it. `attached` is
+    in it, and no text."""
     writer = PdfWriter()
     for text in pages:
         page = writer.add_blank_page(300, 300)
@@ -25,6 +26,8 @@ def pdf(*pages: str, password: str | None = None, owner: str | None = None) -> b
         content = DecodedStreamObject()
         content.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode() if text else b"")
         page[NameObject("/Contents")] = content.flate_encode()
+    if attached:
+        writer.add_attachment("attached", attached)
     if password is not None or owner is not None:
         writer.encrypt(password or "", owner, algorithm="AES-256")
     file = io.BytesIO()

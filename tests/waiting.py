@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Returns as soon as `condition` holds; fails the test when it does not come true."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -21,6 +21,7 @@ from workers.demand import constraint_for, demand_of, tools_left
 from workers.dialects.toolbox import Toolbox
 from workers.engine.core import FinishReason, GenerationRequest, Sampling
 from workers.engine.generation import Generation
+from workers.engine.sequence import ending
 from workers.grammar.constraint import OutputConstraint
 from workers.grammar.grammars import Demand
 from workers.models import LoadedModel
@@ -82,8 +83,13 @@ class Answer:
         before = self._counts.answered
         reader.replay(tokens)
         request = self._request(model, prompt, constraint, tokens, before)
+        if tokens and (last := ending(request, model.engine.model)):  # it was lost behind its last token
+            self._counts.input += len(prompt.tokens)
+            self._counts.cached = done.cached
+            reader.read(last)
+            reader.finish()
+            return last.finish or "length"
         if request.max_tokens is not None and request.max_tokens <= 0 and not generation.prewarm:
-            self._counts.input += len(prompt.tokens) if tokens else 0
             return "length"
         generating = model.engine.generate(request)
         self._counts.input += len(prompt.tokens)
@@ -111,10 +117,15 @@ class Answer:
     async def _write_prompt(self, model: LoadedModel, tools: Toolbox | None, said: Sequence[AnyItem]) -> Prompt:
         length = model.engine.model.context_length
         briefing = Briefing(model.prompter, length, self._context, tools, self._sealer)
-        return await briefing.write(self._emitter, self._tell, self._summariser(model), said)
+        return await briefing.write(self._emitter, self._tell, self._tell_compaction, self._summariser(model), said)
 
     def _tell(self) -> None:
         self._stream.send(self._emitter.take())
+
+    def _tell_compaction(self) -> None:
+        """Whoever takes the response over does not see the summary's tokens, so what they cost is noted."""
+        counts = self._counts
+        self._stream.send(self._emitter.take(), Progress([], counts.cached, counts.to_list()))
 
     def _summariser(self, model: LoadedModel) -> Callable[[Prompt], Awaitable[str]]:
         async def summarise(prompt: Prompt) -> str:

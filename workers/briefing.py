@@ -45,10 +45,16 @@ class Briefing:
         self._sealer = sealer
 
     async def write(
-        self, emitter: Emitter, tell: Callable[[], None], summarise: Summarise, said: Sequence[AnyItem] = ()
+        self,
+        emitter: Emitter,
+        tell: Callable[[], None],
+        tell_compaction: Callable[[], None],
+        summarise: Summarise,
+        said: Sequence[AnyItem] = (),
     ) -> Prompt:
         """The prompt, with what the response has `said` so far behind the conversation. `tell` is called when the
-        emitter has something to tell. Raises TemplateError, PictureRefused, ConversationGone.
+        emitter has something to tell, `tell_compaction` when that is a compaction: its summary is not made again.
+        Raises TemplateError, PictureRefused, ConversationGone.
         """
         if self._context.conversation_gone:
             raise ConversationGone
@@ -61,7 +67,7 @@ class Briefing:
         prompt = await self._prompt(items)
         threshold = None if compactions else generation.compact_threshold
         if threshold is not None and len(prompt.tokens) > threshold:
-            items = await self._compact(items, emitter, tell, summarise)
+            items = await self._compact(items, emitter, tell, tell_compaction, summarise)
             prompt = await self._prompt(items)
         if not generation.truncate:
             return prompt
@@ -72,7 +78,12 @@ class Briefing:
         return await write(self._prompter, instructions, items, effort, self._tools, room=room)
 
     async def _compact(
-        self, items: Sequence[AnyItem], emitter: Emitter, tell: Callable[[], None], summarise: Summarise
+        self,
+        items: Sequence[AnyItem],
+        emitter: Emitter,
+        tell: Callable[[], None],
+        tell_compaction: Callable[[], None],
+        summarise: Summarise,
     ) -> Sequence[AnyItem]:
         """Has the model summarise all but the last question."""
         earlier, question = split_before_last_question(items)
@@ -89,7 +100,7 @@ class Briefing:
         )
         summary = await summarise(prompt)
         emitter.compaction(self._sealer.seal(summary, owner=self._context.owner, purpose=COMPACTION))
-        tell()
+        tell_compaction()
         return with_requests([summary_message(summary), *question], items)
 
     def _after(self, compaction: Compaction, items: Sequence[AnyItem]) -> Sequence[AnyItem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -109,9 +109,9 @@ class Job:
         self._aborted: int | None = None
         self._checkpoint = context.checkpoint
         begun = self._checkpoint.events if self._checkpoint else 0
-        tokens = self._checkpoint.tokens if self._checkpoint else ()
-        self._counts = Counts(*tokens, grain=1 if context.owner == PUBLIC else CACHED_GRAIN)
+        tokens = self._checkpoint.tokens if self._checkpoint else []
         self._done = _progress(log[begun:])  # what a lost worker had generated of the generation that was running
+        self._counts = Counts(*self._done.counts or tokens, grain=1 if context.owner == PUBLIC else CACHED_GRAIN)
         self._answer = Answer(context, self._emitter, self._stream, self._counts, services.settings, services.sealer)
         services.leases.on_abort(context.response.id, self._abort)
 
@@ -268,12 +268,11 @@ class Job:
         worker had begun."""
         with self._services.leases.aside(self._response.id):
             await remote.list_tools(partial(self._too_many, items))
-        lost = self._checkpoint.started if self._checkpoint else []
+        begun = self._checkpoint.started if self._checkpoint else []
         remote.open_approved()
-        self._tell()
-        calls = [call for call in remote.waiting if call.approval_request_id or call.id in lost]
+        calls = [call for call in remote.waiting if call.approval_request_id or call.id in begun]
         if calls:
-            await self._call(remote, calls, lost)
+            await self._call(remote, calls)
 
     async def _too_many(self, items: Sequence[AnyItem], tools: Toolbox) -> str | None:
         with suppress(ModelLoadError, TemplateError, PictureRefused):  # the generation will tell of them
@@ -281,22 +280,41 @@ class Job:
                 return await too_many(model, self._context, items, tools)
         return None
 
-    async def _call(self, remote: RemoteTools, calls: Sequence[McpCall], lost: Collection[str] = ()) -> None:
-        """Makes calls, noted before as ones that may have been made. The job takes no slot meanwhile."""
+    async def _call(self, remote: RemoteTools, calls: Sequence[McpCall]) -> None:
+        """Makes calls, each noted before as one that may have been made. The job takes no slot meanwhile."""
+        self._tell()
         await self._stream.flush()
-        before = self._checkpoint
-        if before is None or not {call.id for call in calls} <= set(before.started):
-            self._checkpoint = Checkpoint(
+        checkpoint = self._checkpoint
+        lost = checkpoint.perhaps_made if checkpoint else frozenset()
+        if checkpoint is None or not {call.id for call in calls} <= set(checkpoint.started):
+            checkpoint = self._checkpoint = Checkpoint(
                 events=self._emitter.next_sequence,
                 items=len(self._response.output),
                 tokens=self._counts.to_list(),
                 started=[call.id for call in calls],
+                sent=[call.id for call in calls if call.id in lost],
             )
-            note = partial(records.check_in, self._services.redis, self._response.id, self.token, self._checkpoint)
-            if not await patiently(note, "checkpoint"):
+            if not await self._check_in(checkpoint):
                 raise LeaseLost
+        sent, noting = set(lost), asyncio.Lock()
+
+        async def begin(call_id: str) -> None:
+            async with noting:  # or an older note could come last
+                if call_id in sent:
+                    return
+                sent.add(call_id)
+                checkpoint.sent = sorted(sent)
+                if not await self._check_in(checkpoint):
+                    self._abort(queue.LOST)
+                    raise asyncio.CancelledError
+
         with self._services.leases.aside(self._response.id):
-            await remote.call(calls, lost)
+            await remote.call(calls, begin, lost)
+
+    async def _check_in(self, checkpoint: Checkpoint) -> bool:
+        """Notes how far the response is, however long Redis is away; False when the lease is lost."""
+        note = partial(records.check_in, self._services.redis, self._response.id, self.token, checkpoint)
+        return await patiently(note, "checkpoint")
 
     def _tell(self) -> None:
         self._stream.send(self._emitter.take())
@@ -337,7 +355,7 @@ class Job:
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=log_ttl_seconds(response, settings),
             turn=in_order(self._context.input, response.output),
-            begun=self._checkpoint.started if self._checkpoint else (),
+            begun=self._checkpoint.perhaps_made if self._checkpoint else (),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
             torn=torn,
         )
@@ -351,7 +369,11 @@ def log_ttl_seconds(response: Response, settings: Settings) -> int:
 def _progress(log: Sequence[Entry]) -> Progress:
     """All that has been generated so far."""
     steps = [entry.progress for entry in log if entry.progress]
-    return Progress([token for step in steps for token in step.tokens], steps[-1].cached if steps else 0)
+    if not steps:
+        return NOTHING
+    counts = [step.counts for step in steps if step.counts]
+    tokens = [token for step in steps for token in step.tokens]
+    return Progress(tokens, steps[-1].cached, counts[-1] if counts else [])
 
 
 def _reasoning_seal(services: Services, context: records.Context) -> Callable[[str], str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -104,9 +105,12 @@ class RemoteTools:
             self._emitter.mcp_arguments(request.arguments)
             self._emitter.close()
 
-    async def call(self, calls: Sequence[McpCall], lost: Collection[str] = ()) -> None:
-        """Makes calls, all at once. Of those in `lost`, which a lost worker may have made, only the repeatable ones."""
-        await _all(self._call(item, again=item.id in lost) for item in calls)
+    async def call(
+        self, calls: Sequence[McpCall], begin: Callable[[str], Awaitable[None]], lost: Collection[str] = ()
+    ) -> None:
+        """Makes calls, all at once. Of those in `lost`, which a lost worker may have made, only the repeatable ones.
+        `begin` is awaited with a call's id right before it is sent."""
+        await _all(self._call(item, partial(begin, item.id), again=item.id in lost) for item in calls)
 
     def _knows(self, tool: McpTool) -> bool:
         seen = (*self._items, *self._response.output)
@@ -131,7 +135,7 @@ class RemoteTools:
                 self._emitter.mcp_listed(item_id, [] if problem else allowed, problem)
         self._tell()
 
-    async def _call(self, item: McpCall, *, again: bool) -> None:
+    async def _call(self, item: McpCall, begin: Callable[[], Awaitable[None]], *, again: bool) -> None:
         try:
             if self._beyond_limit(item):
                 raise ServerFailed(_TOO_MANY)
@@ -139,7 +143,7 @@ class RemoteTools:
                 raise ServerFailed(_NOT_ALLOWED)
             if again and not self._repeatable(item):
                 raise ServerFailed(_LOST)
-            output = await self._servers.call(item.server_label, item.name, _arguments(item))
+            output = await self._servers.call(item.server_label, item.name, _arguments(item), begin)
         except ServerFailed as failure:
             self._emitter.mcp_called(item.id, error=failure.error)
         else:

@@ -78,7 +78,7 @@ class QueueWorker(Worker):
         self._suspects = suspects
         self._woken = asyncio.Event()
         self._polling = asyncio.Lock()  # held while jobs are claimed, and for good by `drain`
-        self._stuck: set[str] = set()  # jobs that are left to their lease
+        self._left: set[str] = set()  # jobs that are left to their lease
         self.pace = Pace()
         self.paused = False  # the model cannot be loaded here, and another worker has it
 
@@ -218,8 +218,8 @@ class QueueWorker(Worker):
     async def _release(self, job_id: str, *, done: bool) -> None:
         token = _token.get()
         await self._leases.give_up(job_id, token)
-        if job_id in self._stuck:
-            self._stuck.discard(job_id)
+        if job_id in self._left:
+            self._left.discard(job_id)
             return
         try:
             await queue.release(self._redis, self.model, job_id, token, done=done)
@@ -236,9 +236,10 @@ class QueueWorker(Worker):
                 done = True
             except LeaseLost:
                 log.warning("lease_lost", job_id=job_id)
+                self._left.add(job_id)  # a renewal may have taken it again since, and the response has not ended
             except Stuck:
                 log.error("job_left_to_its_lease", job_id=job_id, job_try=ctx["job_try"])
-                self._stuck.add(job_id)
+                self._left.add(job_id)
             except NotHere:
                 log.warning("job_given_back", job_id=job_id)
                 raise Retry from None

@@ -72,8 +72,9 @@ async def compact_response(request: web.Request) -> web.Response:
         await creation.create(draft)
         encoded = await _checked(request, await streams.result(response.id, subscription))
     record = draft.record
-    earlier = await records.read_earlier(request.app[REDIS], record.ancestors, record.opening, owner_of(request))
-    summary = compacted(_decode_response(encoded), [*earlier, *record.input[:-1]], sealer, owner_of(request))
+    owner = owner_of(request)
+    earlier = await records.read_earlier(request.app[REDIS], record.ancestors, record.opening, owner, whole=True)
+    summary = compacted(_decode_response(encoded), [*earlier, *record.input[:-1]], sealer, owner)
     return _result(msgspec.json.encode(summary))
 
 

@@ -23,6 +23,7 @@ class Progress(Struct, array_like=True):
 
     tokens: list[int]  # generated since the progress before
     cached: int  # prompt tokens that the first worker found in its KV cache
+    counts: list[int] = []  # where tokens were spent that no log tells of: all so far, as `workers.counts` counts them
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from shared.redis import conversations, keys, queue, scripts
 from shared.redis.conversations import Opening
+from shared.schema import files
 from shared.schema.items import Item, OutputItem
 from shared.schema.response import CONTINUABLE, TERMINAL, Response
 
@@ -73,7 +74,13 @@ class Checkpoint(Struct, kw_only=True):
     events: int  # of the log, at this point; what follows belongs to the next generation
     items: int  # of the output, which the next generation reads
     tokens: list[int]  # of all generations so far, as `workers.counts` counts them
-    started: list[str]  # ids of calls that may have been made
+    started: list[str]  # ids of the calls
+    sent: list[str] | None = None  # those of them that were sent; None of an older worker: nobody knows
+
+    @property
+    def perhaps_made(self) -> frozenset[str]:
+        """The calls that their server may have seen."""
+        return frozenset(self.started if self.sent is None else self.sent)
 
 
 class Context(Struct, kw_only=True):
@@ -97,6 +104,7 @@ class _Output(Struct):
 _encode = msgspec.json.Encoder().encode
 _item = msgspec.json.Decoder(Item)
 _items = msgspec.json.Decoder(list[Item])
+_contents = msgspec.json.Decoder(list[files.Content])
 _output = msgspec.json.Decoder(_Output)
 _response = msgspec.json.Decoder(Response)
 _generation = msgspec.json.Decoder(Generation)
@@ -152,17 +160,20 @@ async def create(
         *(conversations.names(opening.conversation) if opening else ("", "", "")),
         *map(keys.response, record.ancestors),
     ]
+    taken, contents = files.take_out(record.input)
     fields: dict[str, str | bytes | int] = {
         "status": response.status,
         "owner": record.owner,
         "ancestors": _encode(record.ancestors),
         "context_bytes": record.context_bytes,
-        "input": _encode(record.input),
+        "input": _encode(taken),
         "inherited": record.inherited,
         "response": _encode(response),
         "request": _encode(record.generation),
         "lane": keys.lane(model, record.owner),
     }
+    if contents:
+        fields["files"] = _encode(contents)
     if record.front:
         fields["front"] = record.front
     if opening:
@@ -240,43 +251,50 @@ async def read_context(redis: Redis, response_id: str) -> Context | None:
     found = await scripts.CONTEXT.call(redis, [keys.response(response_id)], prefixes)
     if not found:
         return None
-    fields = dict(zip(found[0][::2], found[0][1::2], strict=True))
-    if b"request" not in fields:
-        return None
+    response, generation, owner, taken, contents, cancel, front, checkpoint = found[0]
     pairs: Sequence[bytes | None] = found[1]
     opening = Turn(input=[_item.decode(encoded) for encoded in found[2] or ()], output=[])
     return Context(
-        response=_response.decode(fields[b"response"]),
-        generation=_generation.decode(fields[b"request"]),
-        owner=fields[b"owner"].decode(),
-        input=_items.decode(fields[b"input"]),
+        response=_response.decode(response),
+        generation=_generation.decode(generation),
+        owner=owner.decode(),
+        input=_input(taken, contents),
         ancestors=[opening, *(_turn(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True))],
-        cancelled=b"cancel" in fields,
+        cancelled=cancel is not None,
         conversation_gone=found[2] is None,
-        front=fields[b"front"].decode() if b"front" in fields else None,
-        checkpoint=_checkpoint.decode(fields[b"checkpoint"]) if b"checkpoint" in fields else None,
+        front=front.decode() if front is not None else None,
+        checkpoint=_checkpoint.decode(checkpoint) if checkpoint is not None else None,
     )
 
 
-async def read_turns(redis: Redis, response_ids: Sequence[str], owner: str | None = None) -> list[Turn]:
-    """The items of some responses, in one round trip; what is gone, or not `owner`'s if one is given, is empty."""
+async def read_turns(
+    redis: Redis, response_ids: Sequence[str], owner: str | None = None, *, whole: bool = False
+) -> list[Turn]:
+    """The items of some responses, in one round trip; what is gone, or not `owner`'s if one is given, is empty.
+
+    Files have the text that was read in them, and only with `whole` what they came as."""
     async with redis.pipeline(transaction=False) as pipeline:
         for response_id in response_ids:
-            pipeline.hmget(keys.response(response_id), ["input", "response", "owner"])
+            pipeline.hmget(keys.response(response_id), ["owner", "input", "response", *(["files"] if whole else [])])
         found = await pipeline.execute()
     return [
-        _turn(taken, given) if owner is None or whose == owner.encode() else Turn(input=[], output=[])
-        for taken, given, whose in found
+        _turn(*about) if owner is None or whose == owner.encode() else Turn(input=[], output=[])
+        for whose, *about in found
     ]
 
 
 async def read_earlier(
-    redis: Redis, ancestors: Sequence[str], opening: Opening | None, owner: str | None = None
+    redis: Redis,
+    ancestors: Sequence[str],
+    opening: Opening | None,
+    owner: str | None = None,
+    *,
+    whole: bool = False,
 ) -> list[Item]:
     """Every item that a response continues: of the conversation at its beginning, then what each ancestor took in and
-    put out."""
+    put out; `owner` and `whole` are those of `read_turns`."""
     items = await conversations.read_items(redis, opening) if opening else []
-    for turn in await read_turns(redis, ancestors, owner):
+    for turn in await read_turns(redis, ancestors, owner, whole=whole):
         items += [*turn.input, *turn.output]
     return items
 
@@ -330,8 +348,9 @@ async def cancel(redis: Redis, response_id: str, owner: str, token: str, lease_m
 
 async def read_input(redis: Redis, response_id: str, owner: str) -> list[Item] | None:
     """A response's own input items, not those of its ancestors; None when this owner has no such response."""
-    found, encoded, inherited = await _hmget(redis, response_id, "owner", "input", "inherited")
-    return _items.decode(encoded or b"[]")[int(inherited or 0) :] if found == owner.encode() else None
+    fields = ("owner", "input", "files", "inherited")
+    found, encoded, contents, inherited = await _hmget(redis, response_id, *fields)
+    return _input(encoded, contents)[int(inherited or 0) :] if found == owner.encode() else None
 
 
 async def _hmget(redis: Redis, response_id: str, *fields: str) -> list[bytes | None]:
@@ -339,5 +358,13 @@ async def _hmget(redis: Redis, response_id: str, *fields: str) -> list[bytes | N
     return values
 
 
-def _turn(taken: bytes | None, given: bytes | None) -> Turn:
-    return Turn(input=_items.decode(taken or b"[]"), output=_output.decode(given or b"{}").output)
+def _turn(taken: bytes | None, given: bytes | None, contents: bytes | None = None) -> Turn:
+    return Turn(input=_input(taken, contents), output=_output.decode(given or b"{}").output)
+
+
+def _input(encoded: bytes | None, contents: bytes | None) -> list[Item]:
+    """Items with what their files came as, where `contents` is there."""
+    items = _items.decode(encoded or b"[]")
+    if contents:
+        files.put_back(items, _contents.decode(contents))
+    return items

@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 from openai.types.responses import CompactedResponse
 from pydantic import TypeAdapter
+from redis.asyncio import Redis
 
+from tests.api.test_remote_tools import twin, until_said
 from tests.conftest import StackFactory
 from tests.stack import MODEL, Stack
+from tests.waiting import until
 from tests.wire import check_stream, text_of
+from tests.workers.test_lost_ends import unended
+from tests.workers.test_worker import freeze
 from workers.engine.scripted import Script
 
 KEY = {"encryption_key": "a secret of the deployment"}
@@ -118,6 +123,55 @@ async def test_a_compaction_takes_nothing_of_the_answers_limit(make_stack: Stack
         input="Q2", previous_response_id=first["id"], context_management=management, max_output_tokens=2
     )
     assert (second["status"], text_of(second)) == ("completed", "A2")
+
+
+SUMMARY, ANSWER = ("They ", "like ", "tea."), (*"A2 is",)
+
+
+@pytest.mark.parametrize(
+    ("summarised", "said", "last"),
+    [
+        (2, 0, b"compaction.compacting"),
+        (3, 0, b'"type":"response.output_item.done"'),
+        (3, 2, b'"delta":"2"'),
+        (3, 5, b'"delta":"s"'),
+    ],
+    ids=["in the summary", "behind the summary", "in the answer", "at the limit"],
+)
+async def test_a_worker_lost_beside_a_compaction_changes_no_usage(
+    make_stack: StackFactory, redis: Redis, summarised: int, said: int, last: bytes
+) -> None:
+    """What the summary took counts once, and not against `max_output_tokens`, whoever ends the response."""
+    stack = await make_stack(**KEY, poll_seconds=0.1)
+    management = [{"type": "compaction", "compact_threshold": 100}]
+    fields: dict[str, Any] = {"input": "Q2", "context_management": management, "max_output_tokens": len(ANSWER)}
+    summary, answer = Script(*SUMMARY, cached_tokens=30), Script(*ANSWER, cached_tokens=9)
+    stack.engine.play(Script("A1"), summary, answer)
+    fields["previous_response_id"] = (await stack.post(input="I like tea. " * 5))[1]["id"]
+    undisturbed = check_stream(await stack.stream(**fields))
+    assert undisturbed["usage"]["input_tokens"] == sum(len(request.tokens) for request in stack.engine.requests[1:3])
+    assert undisturbed["usage"]["input_tokens_details"]["cached_tokens"] == 39
+    assert undisturbed["usage"]["output_tokens"] == len(SUMMARY) + 1 + len(ANSWER)
+
+    gate = asyncio.Event()
+    if summarised == len(SUMMARY):
+        stack.engine.play(summary, Script(*ANSWER[:said], gate, cached_tokens=9, finish="length"))
+    else:
+        stack.engine.play(Script(*SUMMARY[:summarised], gate))
+    before = stack.engine.stats.generated_tokens
+    with unended() as about:
+        stream = asyncio.create_task(stack.stream(**fields))
+        await until(lambda: stack.engine.stats.generated_tokens == before + summarised + said)
+        if said == len(ANSWER):
+            await about.wait()
+        await until_said(redis, stack.engine.requests[-1].id, last)
+        await freeze(stack)
+    rest = Script(*ANSWER[said:], cached_tokens=5 if said else 9)
+    heir = twin(stack.engine, *([summary] if summarised < len(SUMMARY) else []), rest)
+    await stack.add_worker(lambda *_: heir)
+    final = check_stream(await stream)
+    assert final["usage"] == undisturbed["usage"]
+    assert (final["status"], text_of(final)) == (undisturbed["status"], "A2 is")
 
 
 @pytest.mark.parametrize("joined", [False, True], ids=["chain", "conversation"])

@@ -200,8 +200,10 @@ async def test_a_response_whose_conversation_is_gone_before_it_reads_it_fails(ma
 async def test_an_unstored_response_is_added_and_leaves_nothing_else(stack: Stack, redis: Redis) -> None:
     conversation = await new(stack)
     final = check_stream(await stack.stream(input="Q1", conversation=conversation, store=False))
+    async with asyncio.timeout(30):  # the client has the end before the response is forgotten
+        while [key for key in await redis.keys() if b"resp_" in key]:
+            await asyncio.sleep(0.005)
     assert (await stack.get(f"/v1/responses/{final['id']}"))[0] == 404
-    assert [key for key in await redis.keys() if b"resp_" in key] == []
     assert await texts_of(stack, conversation) == ["Q1", "ok"]
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from api.media import pdf as pdf_module
 from shared.data_urls import write_data_url
+from shared.redis import records
+from tests.api.conversing import new
 from tests.conftest import StackFactory
 from tests.pdfs import pdf
-from tests.stack import Stack
+from tests.stack import MODEL, Stack
+from tests.waiting import until
+from workers.engine.scripted import Script
 
 
 def asking(*parts: dict[str, Any], role: str = "user") -> list[dict[str, Any]]:
@@ -162,6 +169,48 @@ async def test_files_survive_chaining_and_are_listed_as_they_were_sent(stack: St
     assert (await stack.post(input=[reference]))[0] == 200
     assert "Remember me" in prompt(stack)
     assert second["usage"]["input_tokens"] > first["usage"]["input_tokens"]
+
+
+async def test_of_earlier_files_workers_read_the_text_and_clients_get_the_files(
+    make_stack: StackFactory, redis: Redis
+) -> None:
+    stack = await make_stack(encryption_key="a test's key")
+    url = {"type": "input_file", "filename": "b.txt", "file_url": write_data_url(b"by URL"), "file_data": None}
+    sent = [file(pdf("Page one"), "a.pdf"), url, file(b"words", "c.txt", detail="high")]
+    call = {"type": "function_call", "call_id": "call_1", "name": "read", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "call_1", "output": [file(b"from a tool", "tool.txt")]}
+    question = {"role": "user", "content": [*sent, {"type": "input_text", "text": "What is in it?"}]}
+    _, first = await stack.post(input=[question, call, output])
+    stack.engine.play(Script("one", gate := asyncio.Event()))
+    second = asyncio.create_task(
+        stack.post(input=asking(own := file(b"zebra", "d.txt")), previous_response_id=first["id"])
+    )
+    await until(lambda: stack.engine.stats.running == 1)
+    context = await records.read_context(redis, stack.engine.requests[-1].id)
+    assert context
+    encoded = msgspec.json.encode(context)
+    for part in (*sent, *output["output"], own):
+        contents = str(part.get("file_data") or part.get("file_url"))
+        assert contents.encode() not in encoded
+    assert [encoded.count(text) for text in (b"Page one", b"by URL", b"words", b"from a tool", b"zebra")] == [1] * 5
+    gate.set()
+    _, second_response = await second
+
+    async def listed(path: str) -> Any:
+        return (await stack.get(f"{path}?order=asc"))[1]["data"]
+
+    items = await listed(f"/v1/responses/{first['id']}/input_items")
+    assert items[0]["content"][:-1] == sent
+    assert items[2]["output"] == output["output"]
+    assert (await listed(f"/v1/responses/{second_response['id']}/input_items"))[0]["content"][0] == own
+    reference = {"type": "item_reference", "id": items[0]["id"]}
+    _, third = await stack.post(input=[reference], conversation=(conversation := await new(stack)))
+    assert (await listed(f"/v1/responses/{third['id']}/input_items"))[0]["content"][:-1] == sent
+    assert (await listed(f"/v1/conversations/{conversation}/items"))[0]["content"][:-1] == sent
+    compact = {"model": MODEL, "previous_response_id": second_response["id"]}
+    async with stack.http.post(stack.url + "/v1/responses/compact", json=compact) as answer:
+        said = (await answer.json())["output"]
+    assert [message["content"][:-1] for message in said[:2]] == [sent, [own]]
 
 
 async def test_tools_may_return_files(stack: Stack) -> None:

@@ -151,6 +151,18 @@ async def test_a_response_that_is_gone_is_said_so() -> None:
             pass
 
 
+async def test_an_end_between_a_look_into_the_log_and_one_at_the_record_is_told() -> None:
+    """As of a response that was deleted while it ran: its record goes with its end."""
+    followed = FollowedLog(event(0, 2), event(1, 2), ended=False)
+
+    async def read_end(number: int) -> bytes | None:
+        followed.log.append(event(2, 2))
+        raise ResponseGone
+
+    followed.read_end = read_end  # type: ignore[method-assign]
+    assert await followed.follow(1) == [event(2, 2)]
+
+
 async def test_long_logs_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     total = event_log.READ_COUNT * 2 + 7
     log = [event(number, total - 1) for number in range(total)]

@@ -31,7 +31,7 @@ CREATING = ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compac
 """Endpoints that take a body."""
 
 USER = {"role": "user", "content": "Hi"}
-LONGEST_SECONDS = 20.0
+LONGEST_SECONDS = 60.0
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 AT_ONCE = 5  # bodies of one example
 

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from api import creation
 from api.context import CREATION, FLEET
 from api.creation import Draft
-from shared.redis import counting, keys
+from shared.redis import counting, keys, queue
 from shared.schema.request import CreateResponse
 from tests.api.sockets import Socket
 from tests.conftest import StackFactory
@@ -60,20 +60,32 @@ async def post(stack: Stack, **fields: Any) -> tuple[int, Any, str | None]:
         return answer.status, await answer.json(), answer.headers.get("Retry-After")
 
 
+async def lasting(redis: Redis) -> list[bytes]:
+    """The keys but for those that come and go by themselves: who is alive, and wake-ups."""
+    passing = (keys.front("").encode(), keys.worker("").encode(), keys.wake("").encode())
+    return sorted(key for key in await redis.keys() if not key.startswith(passing))
+
+
+async def past_their_time(redis: Redis) -> None:
+    """Lets the time be over that each job may wait."""
+    if waiting := await redis.zrange(keys.DEADLINES, 0, -1):
+        await redis.zadd(keys.DEADLINES, dict.fromkeys(waiting, 0), xx=True)
+
+
 async def test_a_full_queue_is_a_429_that_says_when_there_will_be_a_place(
     make_stack: StackFactory, redis: Redis
 ) -> None:
     stack = await make_stack(slots=1, max_queue=2)
     gate = await busy(stack, seconds=7.5)
     waiting = [(await post(stack, background=True))[1] for _ in range(2)]
-    before = sorted(await redis.keys())
+    before = await lasting(redis)
     for fields in ({}, {"stream": True}, {"background": True}, {"store": False}):
         status, body, retry = await post(stack, **fields)
         assert (status, retry) == (429, "8")  # one job has to end, which takes 7.5 s
         assert body["error"]["type"] == "rate_limit_error"
         assert body["error"]["code"] == "overloaded"
         assert body["error"]["message"].endswith("Try again in 8 s.")
-    assert sorted(await redis.keys()) == before
+    assert await lasting(redis) == before
     gate.set()
     for response in waiting:
         async with asyncio.timeout(10):
@@ -102,9 +114,9 @@ async def test_a_wait_that_is_too_long_is_refused_except_in_the_background(make_
     gate = await busy(stack, seconds=10.0)
     assert (await post(stack, background=True))[0] == 200  # waits for about 10 s
     second = asyncio.create_task(stack.stream(input="Hi"))  # for about 20 s
-    queue = stack.fronts[0].app[CREATION]._redis
+    redis = stack.fronts[0].app[CREATION]._redis
     async with asyncio.timeout(10):
-        while await queue.zcard(keys.queue(VARIANT)) < 3:
+        while await redis.zcard(keys.queue(VARIANT)) < 3:
             await asyncio.sleep(0.005)
     status, body, retry = await post(stack)  # for about 30 s: in 5 s it would be 25
     assert (status, retry) == (429, "5")
@@ -265,6 +277,14 @@ async def test_an_input_that_may_have_ended_a_worker_is_not_generated_either(
     monkeypatch.setattr(creation, "COUNT_SECONDS", 0.2)
     monkeypatch.setattr(counting, "new_id", lambda kind: "count_poison")
     measuring = Measuring(monkeypatch)
+    pop = queue.pop
+
+    async def pop_behind_the_beginning(redis: Redis, names: list[str]) -> Any:
+        if names == [keys.reply("count_poison")]:
+            await until(lambda: bool(measuring.begun))
+        return await pop(redis, names)
+
+    monkeypatch.setattr(queue, "pop", pop_behind_the_beginning)
     stack = await make_stack()
     await redis.set(keys.retry("count_poison"), 1)
     status, body, retry = await post(stack, input=FITS)
@@ -337,11 +357,12 @@ async def test_the_speeds_of_workers_add_up(make_stack: StackFactory) -> None:
 
 async def test_jobs_that_wait_for_something_outside_take_no_slot(stack: Stack) -> None:
     worker = stack.workers[0]
-    worker._workers[VARIANT].tasks["tool"] = asyncio.create_task(asyncio.sleep(0))
+    worker._workers[VARIANT].tasks["tool"] = task = asyncio.create_task(asyncio.Event().wait())
     with worker._leases.aside("tool"):
         await worker.announce()
-    await stack.fronts[0].app[FLEET].refresh()
-    assert stack.fronts[0].app[FLEET].capacity(VARIANT).slots == 17
+        await stack.fronts[0].app[FLEET].refresh()
+        assert stack.fronts[0].app[FLEET].capacity(VARIANT).slots == 17
+    task.cancel()
 
 
 async def test_a_model_whose_workers_have_gone_is_refused_with_503(make_stack: StackFactory) -> None:
@@ -380,9 +401,7 @@ async def test_with_no_worker_queue_requests_wait_for_one(make_stack: StackFacto
 async def test_a_response_that_waits_for_too_long_fails_for_whoever_waits_for_it(
     make_stack: StackFactory, redis: Redis, workers: int
 ) -> None:
-    stack = await make_stack(
-        slots=1, no_worker="queue", queue_timeout_seconds=0.2, background_queue_timeout_seconds=0.3, fronts=2
-    )
+    stack = await make_stack(slots=1, no_worker="queue", fronts=2)
     gate = asyncio.Event()
     if workers:
         gate = await busy(stack)
@@ -393,12 +412,17 @@ async def test_a_response_that_waits_for_too_long_fails_for_whoever_waits_for_it
     queued = (await post(stack, background=True))[1]
     body = {"model": MODEL, "input": "Hi", "background": True, "stream": True}
     followed = asyncio.create_task(read_stream(stack, body))
-    streamed, waited, unstored, resumed = await asyncio.gather(
+    all_of_them = asyncio.gather(
         read_stream(stack, {"model": MODEL, "input": "Hi", "stream": True}),
         post(stack),
         read_stream(stack, {"model": MODEL, "input": "Hi", "stream": True, "store": False}),
         stack.resume(queued["id"], front=1),
     )
+    async with asyncio.timeout(30):
+        while await redis.zcard(keys.queue(VARIANT)) < 5 + workers:
+            await asyncio.sleep(0.005)
+    await past_their_time(redis)
+    streamed, waited, unstored, resumed = await all_of_them
     code = "rate_limit_exceeded" if workers else "server_error"
     for events in (streamed, unstored, resumed, await followed):
         assert events[-1]["type"] == "response.failed"
@@ -431,12 +455,16 @@ async def test_who_waited_for_too_long_is_told_how_long_it_would_take_now(make_s
 async def test_a_response_whose_worker_died_is_given_up_where_no_other_comes(
     make_stack: StackFactory, redis: Redis
 ) -> None:
-    stack = await make_stack(queue_timeout_seconds=0.2)
+    stack = await make_stack()
     stack.engine.play(Script("half", asyncio.Event()))
     stream = asyncio.create_task(stack.stream(input="Hi"))
     await until(lambda: stack.engine.stats.generated_tokens == 1)
     await until_length(redis, stack.engine.requests[0].id, 5)
     await freeze(stack)
+    async with asyncio.timeout(30):
+        while not stream.done():  # first the time to be begun with, then as long again to be taken over
+            await past_their_time(redis)
+            await asyncio.sleep(0.05)
     events = await stream
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "half"

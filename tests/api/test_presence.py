@@ -29,6 +29,7 @@ async def test_a_word_that_hangs_is_given_up(redis: Redis, redis_url: str, monke
         await really(redis, front_id, ttl_seconds)
 
     monkeypatch.setattr(fronts, "announce", announce)
+    monkeypatch.setattr(module, "RETIRE_SECONDS", 30.0)
     presence = Presence(redis, redis_url, 0.6, 3.0)
     async with asyncio.timeout(20):
         await presence.start()
@@ -49,10 +50,10 @@ async def told(redis: Redis, redis_url: str, lease_seconds: float) -> AsyncItera
 
 async def test_it_is_told_while_the_event_loop_is_held_up(redis: Redis, redis_url: str) -> None:
     """One client's request must not end the unstored responses of others."""
-    async with told(redis, redis_url, 12.0) as presence:
+    async with told(redis, redis_url, 24.0) as presence:  # told every 2 s, for 8 s
         with BlockingRedis.from_url(redis_url) as blocking:  # from here to its end the loop does not run
             left = blocking.pttl(keys.front(presence.id))
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 60
             while (now := blocking.pttl(keys.front(presence.id))) <= left:
                 assert now > 0, "the key is gone"
                 assert time.monotonic() < deadline
@@ -65,7 +66,7 @@ async def test_a_loop_that_is_stuck_is_gone(redis: Redis, redis_url: str, monkey
     monkeypatch.setattr(module, "STUCK_SECONDS", 0.5)
     async with told(redis, redis_url, 1.2) as presence:
         with BlockingRedis.from_url(redis_url) as blocking:
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 60
             while blocking.exists(keys.front(presence.id)):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)  # noqa: ASYNC251  the loop is to be held up

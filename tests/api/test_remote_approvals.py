@@ -305,7 +305,11 @@ async def test_days_may_pass_before_the_answer(
 
 async def test_an_approved_call_is_not_the_one_that_is_demanded(make_stack: StackFactory, sums: Running) -> None:
     stack = await make_stack(
-        loader=load_engine, allow_remote_mcp=True, mcp_allowed_hosts=("127.0.0.1",), encryption_key="k"
+        loader=load_engine,
+        allow_remote_mcp=True,
+        mcp_allowed_hosts=("127.0.0.1",),
+        encryption_key="k",
+        temperature=0.0,
     )
     submit = {"type": "function", "name": "submit", "parameters": {"type": "object", "properties": {}}}
     given = [GO, asked("add", '{"a": 1, "b": 2}'), answer()]

@@ -69,7 +69,7 @@ async def open_stack(make_stack: StackFactory, sighted_models: Path) -> Stack:
         allow_remote_media=True,
         private_networks=("127.0.0.1/32",),
         max_file_bytes=20_000,
-        remote_media_seconds=5.0,
+        remote_media_seconds=60.0,
     )
 
 

@@ -30,8 +30,11 @@ from tests.mcp_servers import Running, faulty, hang, many_results, serve, slow_s
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import check_stream, text_of
+from tests.workers.test_lost_ends import lost_at_its_end, told
 from tests.workers.test_worker import freeze, until_length
 from workers.engine.scripted import Script
+from workers.mcp import servers
+from workers.mcp.rate import CallRate
 
 __all__ = ["docs", "qwen", "sums"]
 
@@ -351,6 +354,161 @@ async def test_two_parallel_calls_one_done_one_running(make_stack: StackFactory,
         slow.release.set()
     assert [item["status"] for item in final["output"][1:3]] == ["failed", "completed"]
     assert sorted(name for name, _ in slow.calls) == ["change", "quick"]
+
+
+async def leave(stack: Stack, in_order: bool) -> None:
+    """The first worker stops and hands its jobs over, or is killed."""
+    if in_order:
+        await stack.workers.pop(0).stop()
+    else:
+        await freeze(stack)
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["stopped", "killed"])
+async def test_a_call_that_waited_for_its_rate_is_made_by_the_next_worker(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch, in_order: bool
+) -> None:
+    """It was not sent, so there is nothing to fear."""
+    waits = asyncio.Event()
+
+    async def wait(_: float) -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(servers, "_RATE", CallRate(sleep=wait))
+    stack = await lossy(make_stack, mcp_calls_per_minute=1)
+    async with slow_server() as slow:
+        stack.engine.play(Script(*spelled("quick"), "\n", *spelled("quick")))
+        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
+        await waits.wait()
+        await until_said(redis, stack.engine.requests[0].id, b"mcp_call.completed")
+        await leave(stack, in_order)
+        assert len(slow.calls) == 1
+        monkeypatch.setattr(servers, "_RATE", CallRate())  # another process has its own
+        engine = twin(stack.engine, Script(*"Both."))
+        await stack.add_worker(lambda *_: engine)
+        final = check_stream(await stream)
+        assert len(slow.calls) == 2
+    assert [item.get("output") for item in final["output"][1:3]] == ["quick", "quick"]
+    assert text_of(final) == "Both."
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["stopped", "killed"])
+async def test_a_call_that_waited_for_a_place_is_made_by_the_next_worker(
+    make_stack: StackFactory, in_order: bool
+) -> None:
+    """The one that was sent is not made again: it may have run."""
+    stack = await lossy(make_stack, mcp_max_connections=1)
+    async with slow_server() as slow:
+        stack.engine.play(Script(*spelled("change"), "\n", *spelled("change")))
+        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
+        await slow.started.wait()
+        await leave(stack, in_order)
+        engine = twin(stack.engine, Script(*"One of them."))
+        await stack.add_worker(lambda *_: engine)
+        await until(lambda: len(slow.calls) == 2)
+        slow.release.set()
+        final = check_stream(await stream)
+        assert len(slow.calls) == 2
+    calls = sorted(final["output"][1:3], key=lambda call: call["status"])
+    assert [call["status"] for call in calls] == ["completed", "failed"]
+    assert "may have run" in calls[1]["error"]["message"]
+
+
+async def test_a_call_is_sent_by_nobody_who_has_lost_the_response(make_stack: StackFactory, redis: Redis) -> None:
+    """The lease is another's when the call's turn comes."""
+    stack = await lossy(make_stack, mcp_max_connections=1, lease_seconds=30.0)
+    async with slow_server() as slow:
+        stack.engine.play(Script(*spelled("change"), "\n", *spelled("change")))
+        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
+        await slow.started.wait()
+        await redis.set(keys.lease(stack.engine.requests[0].id), "somebody else", px=60_000)
+        slow.release.set()
+        await until(lambda: stack.workers[0].running == 0)
+        assert [name for name, _ in slow.calls] == ["change"]
+        stream.cancel()
+        await asyncio.gather(stream, return_exceptions=True)
+
+
+async def test_an_older_workers_note_says_that_all_its_calls_may_have_been_made(
+    make_stack: StackFactory, redis: Redis
+) -> None:
+    stack = await lossy(make_stack, mcp_max_connections=1)
+    async with slow_server() as slow:
+        stack.engine.play(Script(*spelled("change"), "\n", *spelled("change")))
+        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
+        await slow.started.wait()
+        record = keys.response(stack.engine.requests[0].id)
+        await freeze(stack)
+        noted = json.loads(await redis.hget(record, "checkpoint") or b"")
+        del noted["sent"]
+        await redis.hset(record, "checkpoint", json.dumps(noted))
+        engine = twin(stack.engine, Script(*"So be it."))
+        await stack.add_worker(lambda *_: engine)
+        final = check_stream(await stream)
+        slow.release.set()
+    assert [item["status"] for item in final["output"][1:3]] == ["failed", "failed"]
+    assert len(slow.calls) == 1
+
+
+async def test_what_the_end_of_a_generation_gives_out_is_told_before_calls_are_made(
+    make_stack: StackFactory, redis: Redis
+) -> None:
+    """What might have become a marker is text when nothing follows. Two workers are lost behind it, one in the call and
+    one in the generation that follows."""
+    stack = await lossy(make_stack)
+    async with slow_server() as slow:
+        stack.engine.play(Script(*spelled("look"), *"Look: <tool"))
+        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
+        await slow.started.wait()
+        response = stack.engine.requests[0].id
+        await until_said(redis, response, b'"delta":"<tool')
+        await freeze(stack)
+        second = twin(stack.engine, Script(*" Se", asyncio.Event()))
+        await stack.add_worker(lambda *_: second)
+        await until(lambda: len(slow.calls) == 2)
+        slow.release.set()
+        await until_said(redis, response, b'"delta":"e"')
+        await freeze(stack)
+        third = twin(stack.engine, lambda request: Script(*" Seen."[request.generated :]))
+        await stack.add_worker(lambda *_: third)
+        final = check_stream(await stream)
+    assert text_of(final) == "Look: <tool Seen."
+    assert len(slow.calls) == 2
+
+
+ADD = spelled("add", '{"a": 1, "b": 2}')
+ENDS: dict[str, tuple[list[tuple[str, ...]], dict[str, Any], dict[str, Any]]] = {
+    "answer": ([ADD, (*"3",)], {}, {}),
+    "answer at the limit": ([ADD, (*"3 or",)], {"max_output_tokens": len(ADD) + 1 + 4}, {}),
+    "limit before the answer": ([ADD], {"max_output_tokens": len(ADD) + 1}, {}),
+    "call at the limit": ([ADD], {"max_output_tokens": len(ADD)}, {}),
+    "cut call": ([ADD], {"max_output_tokens": len(ADD) - 9}, {}),
+    "function beside a call": ([(*ADD, "\n", *spelled("ask"))], {}, {}),
+    "request for approval": ([ADD], {}, {"require_approval": "always"}),
+    "request for approval at the limit": ([ADD], {"max_output_tokens": len(ADD)}, {"require_approval": "always"}),
+    "no more calls": ([ADD, (*"3",)], {"max_tool_calls": 1}, {}),
+}
+
+
+@pytest.mark.parametrize(("rounds", "fields", "server"), ENDS.values(), ids=ENDS)
+async def test_a_worker_lost_before_the_end_of_a_round_changes_no_end(
+    make_stack: StackFactory,
+    sums: Running,
+    rounds: list[tuple[str, ...]],
+    fields: dict[str, Any],
+    server: dict[str, Any],
+) -> None:
+    stack = await lossy(make_stack)
+    asked = {"input": "Go", "tools": [ASK, mcp(sums, **server)], **fields}
+    stack.engine.play(*([Script(said) for said in rounds] * 2))
+    undisturbed = check_stream(await stack.stream(**asked))
+    last = rounds[-1]
+    heir = twin(stack.engine, lambda request: Script(*last[request.generated :]))
+    final = await lost_at_its_end(stack, lambda: heir, **asked)
+    assert told(final) == told(undisturbed)
+    made = len(undisturbed["output"]) > 1 and undisturbed["output"][1].get("status") == "completed"
+    assert len(sums.calls) == 2 * made
 
 
 async def test_lost_while_an_approved_call_runs(make_stack: StackFactory) -> None:

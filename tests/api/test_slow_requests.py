@@ -71,7 +71,7 @@ async def test_a_body_that_only_drips_is_answered_with_408(make_stack: StackFact
 
 
 async def test_a_kept_connection_may_be_silent_for_longer(make_stack: StackFactory) -> None:
-    stack = await make_stack(receive_seconds=0.3)
+    stack = await make_stack(receive_seconds=1.0)
     async with connected(stack) as (reader, writer):
         for _ in range(2):
             writer.write(HEAD % len(BODY) + BODY)
@@ -83,7 +83,7 @@ async def test_a_kept_connection_may_be_silent_for_longer(make_stack: StackFacto
 
 
 async def test_an_answer_may_take_longer(make_stack: StackFactory) -> None:
-    stack = await make_stack(receive_seconds=0.3)
+    stack = await make_stack(receive_seconds=1.0)
     gate = asyncio.Event()
     stack.engine.play(Script("one", gate, "two"), Script("one", gate, "two"))
     async with stack.http.ws_connect(stack.url + "/v1/responses") as socket:

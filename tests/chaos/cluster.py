@@ -20,7 +20,7 @@ from redis import Redis
 from cli.child import command
 from cli.embedded_redis import EmbeddedRedis
 from cli.ports import free_port
-from tests.chaos.engines import held_by, noted
+from tests.chaos.engines import EACH, begun, held_by, noted
 from tests.proxy import Proxy
 
 READY_SECONDS = 60.0
@@ -69,9 +69,16 @@ class Member:
         """The responses this worker generates."""
         return noted(self.notes)
 
-    def hold(self, hold: bool = True) -> None:
-        """This worker's generations stop in the middle, or go on; see `engines.Manners`."""
-        held_by(self.notes).touch() if hold else held_by(self.notes).unlink(missing_ok=True)
+    @property
+    def begun(self) -> set[str]:
+        """The responses this worker has generated since its start, or does."""
+        return begun(self.notes)
+
+    def hold(self, hold: bool = True, *, each: bool = False) -> None:
+        """This worker's generations stop in the middle, with `each` also those it takes over, or go on; see
+        `engines.Manners`."""
+        file = held_by(self.notes)
+        file.write_text(EACH if each else "") if hold else file.unlink(missing_ok=True)
 
     def start(self) -> None:
         arguments = ["-m", "cli.main", "web"] if self.role == "web" else ["-m", "tests.chaos.worker", str(self.notes)]
@@ -108,8 +115,11 @@ class Member:
     async def logged(self, words: str) -> None:
         """Returns when this life of the process has written `words` to its log."""
         async with asyncio.timeout(READY_SECONDS):
-            while words not in self.log.read_text(errors="replace")[self._begins :]:
-                if not self.alive:
+            while True:
+                alive = self.alive  # before its log is read: its last words count
+                if words in self.log.read_text(errors="replace")[self._begins :]:
+                    return
+                if not alive:
                     raise AssertionError(f"{self.name} ended:\n{self.tail()}")
                 await asyncio.sleep(0.05)
 

@@ -12,6 +12,7 @@ import re
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from workers.engine.core import (
@@ -28,6 +29,7 @@ from workers.engine.scripted import Script, ScriptedEngine
 
 TEMPLATE = Path(__file__).parent.parent / "workers" / "dialects" / "templates" / "Qwen-Qwen3-0.6B.jinja"
 FALL = "Fall over"  # a prompt that ends the scripted engine's process before anything is generated
+EACH = "each"  # in the file `hold` of a worker, see `Manners`
 THINKING = 12  # words of reasoning before a scripted answer
 _WORDS = re.compile(r"Say (\d+) words")
 _TOOLS = re.compile(r"Use (one tool|both tools) with (~[0-9a-f]+)")
@@ -84,10 +86,12 @@ class Manners:
     """How a worker's generations come: token by token, `pace` seconds apart.
 
     While the file `hold` exists, those that were begun here stop in the middle of what they are about: a call's
-    arguments, a JSON text, anything that is long. Taken over by another worker they are not held.
+    arguments, a JSON text, anything that is long. Taken over by another worker they are not held, unless the file says
+    EACH: then they stop there too, a little further on.
     """
 
     LONG = 75  # tokens: longer than any call or JSON text with its reasoning
+    LITTLE = 30  # tokens
     MIDDLE = re.compile(r'"location": ?"S|"name": ?"B')  # of the recipes' calls and JSON
 
     def __init__(self, pace: float, notes: Path) -> None:
@@ -106,6 +110,17 @@ class Manners:
         await asyncio.sleep(self._pace)
         while self._hold.exists() and (tokens >= self.LONG or self.MIDDLE.search(text)):
             await asyncio.sleep(0.02)
+
+    async def wait_further_on(self, tokens: int) -> None:
+        """Between two tokens of one that was taken over, after so many here."""
+        await asyncio.sleep(self._pace)
+        while tokens >= self.LITTLE and self._each_is_held():
+            await asyncio.sleep(0.02)
+
+    def _each_is_held(self) -> bool:
+        with suppress(FileNotFoundError):
+            return self._hold.read_text() == EACH
+        return False
 
 
 class PacedEngine:
@@ -171,7 +186,7 @@ class _Paced(Generation):
         if self._inner.request.generated == 0:
             await self._manners.wait(self._tokens, self._said.decode(errors="replace"))
         else:
-            await self._manners.wait(0, "")
+            await self._manners.wait_further_on(self._tokens)
         piece = self._ready.popleft()
         self._tokens += len(piece.tokens)
         self._said += b"".join(map(self._engine.piece, piece.tokens))
@@ -197,6 +212,15 @@ def held_by(notes: Path) -> Path:
 def noted(path: Path) -> set[str]:
     """The responses that the worker with this file is generating."""
     running: dict[str, int] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in _lines(path):
         running[line[1:]] = running.get(line[1:], 0) + (1 if line[0] == "+" else -1)
     return {response_id for response_id, count in running.items() if count > 0}
+
+
+def begun(path: Path) -> set[str]:
+    """The responses that the worker with this file has begun to generate, those that have ended too."""
+    return {line[1:] for line in _lines(path) if line[0] == "+"}
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []

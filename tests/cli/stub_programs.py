@@ -110,6 +110,11 @@ class Command:
             if text in line:
                 return line
 
+    def run_as(self, program: str, count: int) -> None:
+        """Returns when so many have said `PROGRAM runs as`: from then on they take signals."""
+        while sum(f"{program} runs as" in line for line in self.lines) < count:
+            self.wait_for(f"{program} runs as")
+
     def pid_of(self, program: str) -> int:
         """The process id that the first `PROGRAM runs as` line tells."""
         return int(self.seen(f"{program} runs as").split()[-1])

@@ -55,7 +55,8 @@ def test_it_says_when_it_is_ready_and_what_to_try(start: Callable[..., Command],
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_everything_stops_in_order(number: signal.Signals, start: Callable[..., Command], data_dir: Path) -> None:
     up = start("--workers", "2")
-    up.wait_for("Ctrl-C stops it")
+    up.wait_for("Ctrl-C stops it")  # as soon as one of the workers is ready
+    up.run_as("worker", 2)
     assert up.end(number) == 0
     order = [up.output.index(text) for text in ("stopping", "web has drained", "worker has drained", "stopped")]
     assert order == sorted(order)
@@ -65,7 +66,7 @@ def test_everything_stops_in_order(number: signal.Signals, start: Callable[..., 
 
 def test_the_workers_divide_the_cores(start: Callable[..., Command], data_dir: Path) -> None:
     up = start("--workers", "3", CORES="8")
-    up.wait_for("Ctrl-C stops it")
+    up.run_as("worker", 3)
     assert up.end() == 0
     logs = [(data_dir / "logs" / f"worker-{number}.log").read_text() for number in (1, 2, 3)]
     assert [re.findall("cores (.*)", log) for log in logs] == [["3 threads 0"], ["3 threads 0"], ["2 threads 0"]]
@@ -214,7 +215,8 @@ def test_a_named_redis_that_does_not_answer_is_one_clear_line(start: Callable[..
 def test_the_logs_of_the_last_starts_are_kept(start: Callable[..., Command], data_dir: Path) -> None:
     for _ in range(2):
         up = start()
-        up.wait_for("Ctrl-C stops it")
+        up.wait_for("Ctrl-C stops it")  # the second time at once: Redis remembers that there was a worker
+        up.run_as("worker", 1)
         assert up.end() == 0
     logs = data_dir / "logs"
     assert "start 2 with () json" in (logs / "worker-1.log").read_text()  # json: the output is no terminal

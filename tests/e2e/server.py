@@ -22,13 +22,15 @@ MODEL = "llamarelay/spark"
 
 
 class Process:
-    """A `llamarelay` command in its own process group, ended by its id."""
+    """A `llamarelay` command in its own process group, ended by its id; or another `module` with its arguments."""
 
-    def __init__(self, *arguments: str, log: Path, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, log: Path, environ: dict[str, str] | None = None, module: str = "cli.main"
+    ) -> None:
         self.log = log
         self._file = log.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdout=self._file,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

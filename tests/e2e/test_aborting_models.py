@@ -48,7 +48,7 @@ def models(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def up(folder: Path, models: Path, **environ: str) -> Up:
-    short = {"LEASE_SECONDS": "1.5", "HEARTBEAT_SECONDS": "0.5", "POLL_SECONDS": "0.2", "THREADS": "1"}
+    short = {"LEASE_SECONDS": "1.5", "HEARTBEAT_SECONDS": "1", "POLL_SECONDS": "0.2", "THREADS": "1"}
     return Up(folder, environ={"MODELS_DIR": str(models), **short, **environ})
 
 

@@ -143,8 +143,8 @@ async def test_an_unstored_response_ends_with_its_web_and_frees_its_slot(tmp_pat
                     [(_, last)] = await redis.xrevrange(keys.events(str(response_id)), count=1)
                     response = json.loads(last[b"e"])["response"]
                     assert (response["id"], response["status"]) == (response_id, "cancelled")
-            assert [key for key in await redis.keys("lr:response:*") if await redis.ttl(key) < 0] == []
-        assert not worker.running
+            assert [key for key in await redis.keys("lr:response:*") if await redis.ttl(key) == -1] == []
+        await until(lambda: not worker.running)
         worker.hold(False)
         status, response = await post(http, other, BODY)
         assert status == 200

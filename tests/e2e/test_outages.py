@@ -45,13 +45,15 @@ class Deployment:
             "LEASE_SECONDS": "1",
             "DRAIN_SECONDS": "1",
             "LOG_FORMAT": "json",
+            "PACE": "0.01",
         }
         self.processes = [Process("web", log=folder / "web.log", environ={**self.environ, "PORT": str(self.port)})]
 
     def worker(self) -> Process:
-        """One more worker."""
-        log = self._folder / f"worker{len(self.processes)}.log"
-        process = Process("worker", log=log, environ=self.environ)
+        """One more worker, with the model, and so slow that none of the answers ends before a test gets to it."""
+        name = f"worker{len(self.processes)}"
+        notes, log = self._folder / f"{name}.notes", self._folder / f"{name}.log"
+        process = Process(str(notes), log=log, environ=self.environ, module="tests.chaos.worker")
         self.processes.append(process)
         return process
 
@@ -94,7 +96,7 @@ async def grows(redis: Redis, response_id: str) -> int:
 
 
 async def logged(process: Process, event: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while event not in process.output():
             await asyncio.sleep(0.02)
 
@@ -186,6 +188,7 @@ async def test_a_stream_that_goes_on_outlives_three_killed_workers(deployment: D
             for _ in range(2):
                 worker = deployment.worker()
                 await grows(redis, response_id)
+                await logged(worker, "losses_forgotten")  # which comes just behind
                 worker.stop(signal.SIGKILL)
             last = deployment.worker()
             events = parse_sse(received + await answer.read())

@@ -12,6 +12,7 @@ from shared.schema.ids import new_id
 from shared.schema.response import Response
 
 MODEL = "publisher/model@q8_0"
+LEASE_MS = 60_000  # none runs out by itself
 
 
 def events(first: int, count: int) -> list[bytes]:
@@ -56,7 +57,7 @@ async def running(redis: Redis) -> Response:
     """A response claimed with the token `mine`."""
     await scripts.load(redis)
     response = await create(redis)
-    claims = await queue.claim(redis, MODEL, "mine", 10, 5000)
+    claims = await queue.claim(redis, MODEL, "mine", 10, LEASE_MS)
     assert [claim.job_id for claim in claims] == [response.id]
     return response
 
@@ -76,8 +77,8 @@ async def test_a_lapsed_lease_is_taken_again_by_who_wrote_last(redis: Redis, run
     assert await redis.get(keys.lease(running.id)) == b"mine"
     assert await redis.pttl(keys.lease(running.id)) > 0
     await redis.delete(keys.lease(running.id))
-    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.HELD}
-    assert await queue.claim(redis, MODEL, "other", 10, 5000) == []
+    assert await queue.renew(redis, {running.id: "mine"}, LEASE_MS) == {running.id: queue.HELD}
+    assert await queue.claim(redis, MODEL, "other", 10, LEASE_MS) == []
     await redis.delete(keys.lease(running.id))
     assert await finish(redis, running, "mine", 2, events(2, 1)) is True
     assert await redis.exists(keys.lease(running.id)) == 0
@@ -86,13 +87,13 @@ async def test_a_lapsed_lease_is_taken_again_by_who_wrote_last(redis: Redis, run
 async def test_a_zombie_takes_no_lease_from_which_another_has_written(redis: Redis, running: Response) -> None:
     assert await append(redis, running.id, "mine", 1, events(1, 1)) == queue.HELD
     await redis.delete(keys.lease(running.id))
-    await queue.claim(redis, MODEL, "other", 10, 5000)
+    await queue.claim(redis, MODEL, "other", 10, LEASE_MS)
     assert await append(redis, running.id, "mine", 2, events(2, 1)) == queue.LOST
     assert await append(redis, running.id, "other", 2, events(2, 1)) == queue.HELD
     assert await queue.release(redis, MODEL, running.id, "other", done=False) is True
     # now nobody holds it, and still the first one may not: the log is not what it knows
     assert await append(redis, running.id, "mine", 2, events(2, 4)) == queue.LOST
-    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.LOST}
+    assert await queue.renew(redis, {running.id: "mine"}, LEASE_MS) == {running.id: queue.LOST}
     assert await finish(redis, running, "mine", 2, events(2, 1)) is False
     assert await redis.exists(keys.lease(running.id)) == 0
     assert await event_log.length(redis, running.id) == 3
@@ -103,7 +104,7 @@ async def test_a_zombie_takes_no_lease_of_a_job_that_has_ended(redis: Redis, run
     await redis.set(keys.lease(running.id), "canceller")
     assert await finish(redis, running, "canceller", 2, events(2, 1)) is True
     assert await append(redis, running.id, "mine", 2, events(2, 4)) == queue.LOST
-    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.LOST}
+    assert await queue.renew(redis, {running.id: "mine"}, LEASE_MS) == {running.id: queue.LOST}
     assert await finish(redis, running, "mine", 2, events(2, 1)) is False
     assert await event_log.length(redis, running.id) == 3
     assert await redis.exists(keys.lease(running.id)) == 0
@@ -141,11 +142,14 @@ async def test_the_end_may_follow_what_cannot_be_restored(redis: Redis, running:
 
 async def test_an_append_publishes_the_same_bytes(redis: Redis, running: Response) -> None:
     async with redis.pubsub() as pubsub:
-        await pubsub.subscribe(keys.events_channel(running.id), keys.end_channel(running.id))
-        await append(redis, running.id, "mine", 1, events(1, 2))
-        await finish(redis, running, "mine", 3, events(3, 2))
-        messages = []
-        async with asyncio.timeout(5):
+        channels = (keys.events_channel(running.id), keys.end_channel(running.id))
+        await pubsub.subscribe(*channels)
+        async with asyncio.timeout(30):
+            for _ in channels:
+                assert (await anext(pubsub.listen()))["type"] == "subscribe"
+            await append(redis, running.id, "mine", 1, events(1, 2))
+            await finish(redis, running, "mine", 3, events(3, 2))
+            messages = []
             async for message in pubsub.listen():
                 if message["type"] == "message":
                     messages.append(message)
@@ -169,8 +173,8 @@ async def test_the_end_is_one_step(redis: Redis, running: Response) -> None:
 async def test_a_wish_to_cancel_is_told_with_the_next_append_and_renewal(redis: Redis, running: Response) -> None:
     assert await wish(redis, running.id) == ("in_progress", False)
     assert await append(redis, running.id, "mine", 1, events(1, 1)) == queue.CANCEL
-    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.CANCEL}
-    assert await queue.renew(redis, {running.id: "other"}, 5000) == {running.id: queue.LOST}
+    assert await queue.renew(redis, {running.id: "mine"}, LEASE_MS) == {running.id: queue.CANCEL}
+    assert await queue.renew(redis, {running.id: "other"}, LEASE_MS) == {running.id: queue.LOST}
 
 
 async def test_cancelling_a_finished_response_changes_nothing(redis: Redis, running: Response) -> None:
@@ -185,19 +189,19 @@ async def test_cancelling_a_finished_response_changes_nothing(redis: Redis, runn
 async def test_a_job_is_claimed_by_one(redis: Redis) -> None:
     await scripts.load(redis)
     made = {(await create(redis)).id for _ in range(20)}
-    claims = await asyncio.gather(*(queue.claim(redis, MODEL, f"w{n}", 3, 5000) for n in range(10)))
+    claims = await asyncio.gather(*(queue.claim(redis, MODEL, f"w{n}", 3, LEASE_MS) for n in range(10)))
     taken = [claim.job_id for found in claims for claim in found]
     assert len(taken) == len(set(taken)) == 20
     assert set(taken) == made
 
 
 async def test_a_lapsed_lease_is_claimed_again(redis: Redis, running: Response) -> None:
-    assert await queue.claim(redis, MODEL, "other", 10, 5000) == []
+    assert await queue.claim(redis, MODEL, "other", 10, LEASE_MS) == []
     await redis.delete(keys.lease(running.id))
-    assert [claim.job_id for claim in await queue.claim(redis, MODEL, "other", 10, 5000)] == [running.id]
+    assert [claim.job_id for claim in await queue.claim(redis, MODEL, "other", 10, LEASE_MS)] == [running.id]
     assert await queue.release(redis, MODEL, running.id, "mine", done=True) is False
     assert await queue.release(redis, MODEL, running.id, "other", done=False) is True
-    assert [claim.job_id for claim in await queue.claim(redis, MODEL, "third", 10, 5000)] == [running.id]
+    assert [claim.job_id for claim in await queue.claim(redis, MODEL, "third", 10, LEASE_MS)] == [running.id]
 
 
 async def test_creating_twice_is_creating_once(redis: Redis) -> None:
@@ -226,4 +230,4 @@ async def test_scripts_survive_a_redis_that_forgot_them(redis: Redis, running: R
     await redis.script_flush()
     assert await wish(redis, running.id) == ("in_progress", False)
     await redis.script_flush()
-    assert await queue.renew(redis, {running.id: "mine"}, 5000) == {running.id: queue.CANCEL}
+    assert await queue.renew(redis, {running.id: "mine"}, LEASE_MS) == {running.id: queue.CANCEL}

@@ -486,7 +486,7 @@ def test_what_is_forced_is_not_followed_to_its_end() -> None:
     """A text without a choice may be as long as its schema; llguidance takes seconds for 80,000 bytes of it."""
     names = [f"p{number}" for number in range(7000)]
     schema = {**OBJECT, "properties": {name: {"const": 1} for name in names}, "required": names}
-    in_bounds(lambda: [check_schema({**schema, "title": str(number)}) for number in range(3)])
+    in_bounds(lambda: [check_schema({**schema, "title": str(number)}) for number in range(2)])
 
 
 def test_one_request_gets_no_more_than_some_seconds_of_processes() -> None:

@@ -22,6 +22,7 @@ from workers.engine.engine import load_engine
 from workers.engine.scripted import Script, ScriptedEngine
 from workers.models import Served, served
 
+pytestmark = pytest.mark.usefixtures("lasting_cards")
 OTHER = "llamarelay/spark-oss"
 OUT_OF_MEMORY = "unable to allocate CPU buffer"
 
@@ -47,7 +48,7 @@ async def ask(stack: Stack, model: str = MODEL) -> tuple[int, Any]:
 
 async def until_unavailable(stack: Stack, model: str = MODEL) -> dict[str, Any]:
     """What requests are told at the door once front ends know."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (answer := await ask(stack, model))[1]["error"]["code"] != "model_unavailable":
             await asyncio.sleep(0.05)
     assert answer[0] == 503
@@ -56,7 +57,7 @@ async def until_unavailable(stack: Stack, model: str = MODEL) -> dict[str, Any]:
 
 
 async def until_served(stack: Stack, model: str = MODEL) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (await ask(stack, model))[0] != 200:
             await asyncio.sleep(0.05)
 
@@ -82,7 +83,7 @@ async def test_each_failed_try_doubles_the_pause(make_stack: StackFactory, monke
     stack = await make_stack(workers=0, heartbeat_seconds=0.3, default_model="none/none")
     worker = await stack.add_worker(loader({"spark"}), both())
     assert (await ask(stack))[0] == 500
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (pause := next(iter(worker.models._broken.values())).pause) < 0.4:
             await asyncio.sleep(0.01)
     assert pause in (0.4, 0.8)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import random
 import re
-import time
 from typing import Any
 
 import jsonschema
@@ -294,14 +293,13 @@ def test_what_is_written_validates(schema: dict[str, Any]) -> None:
         validator.validate(json.loads(text))
 
 
+@pytest.mark.timeout(60)  # it takes a fraction of a second
 def test_a_grammar_that_costs_too_much_fails_alone_and_soon() -> None:
     tool = CustomTool(name="x", format=GrammarFormat(syntax="regex", definition="((a|b)*a(a|b){900}){40}"))
-    started = time.monotonic()
     with contextlib.suppress(GrammarError, ConstraintBroken):
         made = constraint(demand(Toolbox([tool]), "required"))
         for seed in range(100):
             walk(made, VOCABULARY, random.Random(seed))
-    assert time.monotonic() - started < 20
 
 
 def test_deep_nesting_is_possible_where_a_schema_is_recursive() -> None:

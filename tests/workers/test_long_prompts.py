@@ -43,7 +43,7 @@ async def begun(engine: Slow) -> None:
 async def test_a_lease_is_renewed_and_others_are_served_while_a_long_prompt_is_read(
     make_stack: StackFactory, redis: Redis
 ) -> None:
-    stack = await make_stack(workers=0, lease_seconds=1.0)
+    stack = await make_stack(workers=0, lease_seconds=3.0)
     engine = Slow()
     await stack.add_worker(lambda *_: engine)
     long = asyncio.create_task(stack.post(input="word " * AT_ONCE))

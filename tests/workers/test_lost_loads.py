@@ -73,7 +73,7 @@ def version(models: Models, model: str = DEMO) -> str:
 
 def a_worker(make_stack: StackFactory) -> Callable[..., Any]:
     async def make(loader: Loads, **settings: Any) -> Any:
-        settings = {"heartbeat_seconds": 0.1, "lease_seconds": LEASE, "default_model": "none/none"} | settings
+        settings = {"heartbeat_seconds": 3600.0, "lease_seconds": LEASE, "default_model": "none/none"} | settings
         stack = await make_stack(workers=0, **settings)
         return stack, await stack.add_worker(loader, both())
 
@@ -134,7 +134,7 @@ async def test_another_hosts_loss_is_known_when_its_mark_is_stale(redis: Redis) 
     marks = LoadMarks(redis, f"{HOST}:1:me", lease_seconds=SHORT_LEASE)
     await loads.sign(redis, "file", "elsewhere:1:x")
     assert await marks.past(["file"]) == [Past(0, True)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (past := (await marks.past(["file"]))[0]).tried:
             await asyncio.sleep(0.05)
     assert past == Past(1, False)
@@ -145,7 +145,7 @@ async def test_a_mark_is_renewed_while_the_load_takes(redis: Redis) -> None:
     loading = LoadMarks(redis, "elsewhere:1:x", lease_seconds=SHORT_LEASE)
     async with loading.loading("file"):
         [before] = await loads.read(redis, ["file"])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 [now] = await loads.read(redis, ["file"])
                 if now.loading["elsewhere:1:x"] < before.loading["elsewhere:1:x"]:
@@ -192,18 +192,19 @@ async def test_other_hosts_losses_count_little_and_not_where_it_was_loaded(redis
     assert await fresh.past(["file"]) == [Past(loads.LOADED, False)]
 
 
+@pytest.mark.usefixtures("lasting_cards")
 async def test_it_is_tried_again_after_a_pause_while_nothing_runs(
     make_stack: StackFactory, redis: Redis, gone: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers.models, "FIRST_PAUSE_AFTER_LOSS_SECONDS", 0.2)
     loader = Loads()
-    stack, worker = await a_worker(make_stack)(loader)
+    stack, worker = await a_worker(make_stack)(loader, heartbeat_seconds=0.1)
     models = worker.models
     await lose(redis, worker, gone)
     async with models.use(SECOND):
         await models.recall()
         assert models.broken == {DEMO}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while models._broken[DEMO].until > asyncio.get_running_loop().time():
                 await asyncio.sleep(0.01)
         assert not await models.mend()  # somebody reads what the other model says
@@ -229,7 +230,7 @@ async def test_two_do_not_try_at_the_same_time_what_has_ended_a_process(
 ) -> None:
     monkeypatch.setattr(workers.models, "FIRST_PAUSE_AFTER_LOSS_SECONDS", 0.0)
     loader = Loads()
-    _, worker = await a_worker(make_stack)(loader, heartbeat_seconds=3600)
+    _, worker = await a_worker(make_stack)(loader)
     await lose(redis, worker, gone)
     await worker.models.recall()
     await loads.sign(redis, version(worker.models), f"{HOST}:{alive}:x")
@@ -237,6 +238,7 @@ async def test_two_do_not_try_at_the_same_time_what_has_ended_a_process(
     assert (loader.asked, worker.models.broken) == ([], {DEMO})
 
 
+@pytest.mark.usefixtures("lasting_cards")
 async def test_another_file_is_another_story(make_stack: StackFactory, redis: Redis, gone: int, tmp_path: Path) -> None:
     file = tmp_path / "me" / "it" / "it-Q8_0.gguf"
     file.parent.mkdir(parents=True)
@@ -267,7 +269,7 @@ async def test_a_load_goes_on_when_nobody_waits_for_it(make_stack: StackFactory)
 async def test_a_worker_that_is_stopped_while_it_loads_loses_nothing(make_stack: StackFactory, redis: Redis) -> None:
     loader = Loads()
     loader.go_on.clear()
-    stack, worker = await a_worker(make_stack)(loader, heartbeat_seconds=2)
+    stack, worker = await a_worker(make_stack)(loader)
     asking = asyncio.create_task(stack.post(model=MODEL, input="Hi"))
     await until(lambda: bool(loader.asked))
     [known] = await loads.read(redis, [version(worker.models)])

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from api import websocket
 from cli.embedded_redis import EmbeddedRedis
 from shared.redis import event_log, keys
+from shared.schema.events import is_terminal
+from tests.api.sockets import Socket
 from tests.proxy import Proxy
 from tests.stack import MODEL, Stack, test_settings
 from tests.waiting import until
-from tests.wire import check_stream, parse_sse, text_of
+from tests.wire import Event, check_stream, parse_sse, text_of
 from tests.workers.test_worker import freeze, twin
 from workers.engine.scripted import Script, ScriptedEngine
 from workers.outbox import Stream
 
 Make = Callable[..., Awaitable[Stack]]
+CARD_MS = 60_000
 
 
 @pytest.fixture
@@ -44,16 +49,17 @@ async def direct(server: EmbeddedRedis) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def make(proxy: Proxy) -> AsyncIterator[Make]:
-    """A front end and workers that reach Redis through the proxy."""
+async def make(server: EmbeddedRedis, proxy: Proxy) -> AsyncIterator[Make]:
+    """A front end and workers that reach Redis through the proxy; with `front_only` the front end alone does."""
     stacks: list[Stack] = []
 
-    async def make(*, workers: int = 1, **changes: Any) -> Stack:
+    async def make(*, workers: int = 1, front_only: bool = False, **changes: Any) -> Stack:
         changes = {"redis_timeout_seconds": 2.0, "lease_seconds": 1.0, "poll_seconds": 0.2} | changes
-        stack = Stack(test_settings(proxy.redis_url, **changes))
+        stack = Stack(test_settings(server.url if front_only else proxy.redis_url, **changes))
         stacks.append(stack)
         for _ in range(workers):
             await stack.add_worker(lambda *_: ScriptedEngine())
+        stack.settings = dataclasses.replace(stack.settings, redis_url=proxy.redis_url)
         await stack.add_front()
         return stack
 
@@ -73,13 +79,13 @@ async def streaming(stack: Stack, *steps: Any) -> tuple[asyncio.Task[list[dict[s
 
 
 async def lease_is_gone(direct: Redis, response_id: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while await direct.exists(keys.lease(response_id)):
             await asyncio.sleep(0.01)
 
 
 async def log_holds(direct: Redis, response_id: str, events: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await direct.xlen(keys.events(response_id)) < events:
             await asyncio.sleep(0.005)
 
@@ -130,6 +136,85 @@ async def test_a_response_ends_during_an_outage(make: Make, proxy: Proxy, direct
     assert len(stack.engine.requests) == 1
 
 
+async def asked(socket: Socket, stack: Stack, *steps: Any, **fields: Any) -> list[Event]:
+    """What a WebSocket has sent when the first step has come, in a stream of these steps."""
+    stack.engine.play(Script(*steps))
+    await socket.create(input="Hi", store=False, **fields)
+    events = [await socket.receive()]
+    while events[-1]["type"] != "response.output_text.delta":
+        events.append(await socket.receive())
+    return events
+
+
+async def continued(socket: Socket, **fields: Any) -> list[Event]:
+    """A stream that begins as soon as the front end has seen that Redis serves again."""
+    async with asyncio.timeout(20):
+        while (events := await socket.ask(**fields))[0].get("error", {}).get("code") == "redis_unreachable":
+            await asyncio.sleep(0.05)
+    return events
+
+
+async def nothing_is_left(direct: Redis) -> None:
+    async with asyncio.timeout(20):
+        while [key async for key in direct.scan_iter("lr:response:*")]:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("fault", ["cut", "hang"])
+async def test_an_unstored_websocket_stream_goes_on_after_an_outage_and_can_be_continued(
+    make: Make, proxy: Proxy, fault: str
+) -> None:
+    stack = await make(lease_seconds=30.0)
+    socket = await Socket.open(stack)
+    parent: dict[str, Any] = {}
+    for turn in range(2):
+        gate = asyncio.Event()
+        events = await asked(socket, stack, f"one{turn}", gate, " two", **parent)
+        proxy.cut() if fault == "cut" else proxy.hang()
+        gate.set()
+        await until(lambda: stack.engine.stats.running == 0)
+        proxy.heal(drop=True)
+        final = check_stream([*events, *await socket.rest()])
+        assert text_of(final) == f"one{turn} two"
+        parent = {"previous_response_id": final["id"]}
+        await served_again(stack)
+    check_stream(await continued(socket, input="Q", store=False, **parent))
+    shown = stack.engine.text(stack.engine.requests[-1].tokens)
+    assert [shown.count(text) for text in ("one0 two", "one1 two")] == [1, 1]
+    await socket.close()
+
+
+@pytest.mark.parametrize("fault", ["cut", "hang"])
+async def test_a_websocket_is_told_the_end_while_redis_is_away_and_can_go_on_from_it(
+    make: Make, proxy: Proxy, direct: Redis, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The front end hears of the end, and from then on of nothing: neither that nor what it remembers needs Redis."""
+
+    def seen(event: bytes) -> bool:
+        if is_terminal(event):
+            proxy.cut()
+        return is_terminal(event)
+
+    stack = await make(front_only=True, lease_seconds=30.0)
+    socket = await Socket.open(stack)
+    gate = asyncio.Event()
+    events = await asked(socket, stack, "one", gate, " two")
+    if fault == "hang":
+        proxy.hang(replies=False)  # what is published still arrives
+    else:
+        monkeypatch.setattr(websocket, "is_terminal", seen)
+    gate.set()
+    final = check_stream([*events, *await socket.rest()])
+    assert text_of(final) == "one two"
+    assert await direct.exists(keys.response(final["id"]))
+    monkeypatch.undo()
+    proxy.heal(drop=True)
+    check_stream(await continued(socket, input="Q", store=False, previous_response_id=final["id"]))
+    assert "one two" in stack.engine.text(stack.engine.requests[-1].tokens)
+    await nothing_is_left(direct)
+    await socket.close()
+
+
 @pytest.mark.parametrize("fault", ["cut", "hang"])
 async def test_new_requests_are_told_to_come_again(make: Make, proxy: Proxy, fault: str) -> None:
     stack = await make()
@@ -146,7 +231,7 @@ async def test_new_requests_are_told_to_come_again(make: Make, proxy: Proxy, fau
 
 
 async def served_again(stack: Stack) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (answer := await stack.post(input="Hi"))[0] != 200:
             assert answer[0] == 503
             await asyncio.sleep(0.05)
@@ -292,6 +377,7 @@ async def test_nothing_is_taken_for_a_lost_worker_that_only_waited(make: Make, p
     assert sum(len(engine.requests) for engine in stack.engines) == 2  # type: ignore[attr-defined, misc]
 
 
+@pytest.mark.usefixtures("lasting_cards")
 async def test_a_redis_without_memory_is_waited_for(make: Make, direct: Redis) -> None:
     stack = await make(heartbeat_seconds=0.3)
     gate = asyncio.Event()
@@ -307,8 +393,11 @@ async def test_a_redis_without_memory_is_waited_for(make: Make, direct: Redis) -
     await until(lambda: stack.engine.stats.running == 0)
     assert await direct.xlen(keys.events(response_id)) == 5
     assert not stream.done()
-    await asyncio.sleep(1.2)  # four heartbeats, more than the card lives: a full Redis takes no new one
-    assert await direct.scard(keys.WORKERS) == 1  # type: ignore[misc]
+    card = keys.worker(stack.workers[0].id)
+    await direct.pexpire(card, CARD_MS)
+    async with asyncio.timeout(30):  # a full Redis takes no new card: the old one lives longer with each heartbeat
+        while await direct.pttl(card) <= CARD_MS:
+            await asyncio.sleep(0.01)
     assert (await stack.get("/readyz"))[0] == 200
     await direct.config_set("maxmemory", "0")
     assert text_of(check_stream(await stream)) == "one two"
@@ -344,7 +433,7 @@ async def test_a_client_that_leaves_during_an_outage_frees_its_slot(make: Make, 
     await lease_is_gone(direct, response_id)
     proxy.heal()
     await until(lambda: stack.engine.stats.running == 0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await stack.get(f"/v1/responses/{response_id}"))[1].get("status") != "cancelled":
             await asyncio.sleep(0.01)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from tests.wire import Event, check_stream, text_of
 from workers.attempt import MAX_TRIES
 from workers.engine.scripted import Script
 
+VARIANT = "llamarelay/spark@q8_0"
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 LATER = ["MISCONF Redis is configured to save RDB snapshots", "OOM command not allowed", "ERR BUSY script"]
 
@@ -36,10 +39,30 @@ class Refusing:
         return await self._really(*arguments, **options)
 
 
+@asynccontextmanager
+async def lapsing(stack: Stack, redis: Redis) -> AsyncIterator[None]:
+    """Meanwhile leases that the worker keeps no more lapse at once, and those that it keeps never do."""
+    worker = stack.workers[0]._workers[VARIANT]
+
+    async def lapse() -> None:
+        while True:
+            async with worker._polling:  # it claims nothing meanwhile
+                if not worker._unfinished() and (left := await redis.keys(keys.LEASE_PREFIX + "*")):
+                    await redis.delete(*left)
+            await asyncio.sleep(0.02)
+
+    lapses = asyncio.create_task(lapse())
+    try:
+        yield
+    finally:
+        lapses.cancel()
+        await asyncio.gather(lapses, return_exceptions=True)
+
+
 async def check_nothing_is_left(stack: Stack, redis: Redis) -> None:
     """Its slot, the only one, is free, and no job or lease is left."""
     assert text_of((await stack.post(input="Again"))[1]) == "ok"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await redis.keys("lr:queue:*") + await redis.keys("arq:*") + await redis.keys("lr:claimed:*"):
             await asyncio.sleep(0.01)
 
@@ -65,7 +88,7 @@ async def test_an_end_whose_script_redis_has_forgotten(stack: Stack, redis: Redi
     gate = asyncio.Event()
     stack.engine.play(Script("one", gate))
     stream = asyncio.create_task(stack.stream(input="Hi"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await redis.keys(keys.LEASE_PREFIX + "*"):
             await asyncio.sleep(0.005)
     await redis.script_flush()
@@ -105,9 +128,10 @@ async def test_an_end_that_is_refused_at_last_is_left_to_another_try(
     make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker gives neither the end nor the job away: after its lease it is tried again."""
-    stack = await make_stack(slots=1, lease_seconds=0.8, poll_seconds=0.05)
+    stack = await make_stack(slots=1, lease_seconds=60.0, poll_seconds=0.05)
     Refusing(monkeypatch, WRONG_TYPE, 2)
-    events = await stack.stream(input="Hi")
+    async with lapsing(stack, redis):
+        events = await stack.stream(input="Hi")
     check_stream(events)
     assert ends(events) == ["response.completed"]
     assert len(stack.engine.requests) == 2
@@ -117,10 +141,11 @@ async def test_an_end_that_is_refused_at_last_is_left_to_another_try(
 async def test_a_response_that_nobody_can_end_is_gone_and_its_readers_are_told(
     make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack = await make_stack(slots=1, lease_seconds=0.8, poll_seconds=0.05)
+    stack = await make_stack(slots=1, lease_seconds=60.0, poll_seconds=0.05)
     with monkeypatch.context() as patch:
         refusing = Refusing(patch, WRONG_TYPE, 1000)
-        events = await stack.stream(input="Hi")
+        async with lapsing(stack, redis):
+            events = await stack.stream(input="Hi")
     assert ends(events) == ["error"]
     assert events[-1]["code"] == "response_not_found"
     assert 1000 - refusing.left == 2 * (MAX_TRIES + 1)
@@ -140,7 +165,7 @@ async def test_a_conversation_that_cannot_be_written_keeps_no_response_from_its_
     gate = asyncio.Event()
     stack.engine.play(Script("one", gate, " two"))
     stream = asyncio.create_task(stack.stream(input="Hi", conversation=conversation))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while stack.engine.stats.generated_tokens < 1:
             await asyncio.sleep(0.005)
     await redis.set(keys.items(conversation), "something else")
@@ -157,18 +182,50 @@ async def test_a_conversation_that_cannot_be_written_keeps_no_response_from_its_
 async def test_a_record_that_this_version_cannot_read_is_given_up(
     make_stack: StackFactory, redis: Redis, field: str
 ) -> None:
-    stack = await make_stack(slots=1, lease_seconds=0.8, poll_seconds=0.05, no_worker="queue")
-    worker = stack.workers[0]
-    async with worker._workers["llamarelay/spark@q8_0"]._polling:  # it takes no jobs meanwhile
-        stream = asyncio.create_task(stack.stream(input="Hi"))
-        async with asyncio.timeout(10):
-            while not (found := await redis.keys(keys.response("*"))):
-                await asyncio.sleep(0.005)
-        await redis.hset(found[0], field, '[{"type": "of another version"}]')
-    events = await stream
+    stack = await make_stack(slots=1, lease_seconds=60.0, poll_seconds=0.05, no_worker="queue")
+    events = await unreadable(stack, redis, field)
     assert ends(events) == ["error"]
     assert events[-1]["code"] == "response_not_found"
     assert stack.engine.requests == []
+    await check_nothing_is_left(stack, redis)
+
+
+async def unreadable(stack: Stack, redis: Redis, field: str) -> list[Event]:
+    """The stream of a response whose record becomes unreadable before a worker has it."""
+    async with stack.workers[0]._workers[VARIANT]._polling:  # it takes no jobs meanwhile
+        stream = asyncio.create_task(stack.stream(input="Hi"))
+        async with asyncio.timeout(30):
+            while not (found := await redis.keys(keys.response("*"))):
+                await asyncio.sleep(0.005)
+        await redis.hset(found[0], field, '[{"type": "of another version"}]')
+    async with lapsing(stack, redis), asyncio.timeout(60):
+        return await stream
+
+
+async def test_a_job_whose_lease_was_lost_is_left_in_the_queue_though_the_lease_is_back(
+    make_stack: StackFactory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine stood still for longer than a lease lasts, just before a response was given up: what comes first then
+    is told that the lease is lost, and what comes next, the renewal, takes it again."""
+    stack = await make_stack(slots=1, lease_seconds=60.0, poll_seconds=0.05, no_worker="queue")
+    outcomes: list[bool] = []
+
+    async def late(client: Redis, response_id: str, token: str) -> bool:
+        leases = stack.workers[0]._leases
+        async with leases._renewing:
+            if not outcomes:
+                await redis.delete(keys.lease(response_id))
+            outcomes.append(await records_discard(client, response_id, token))
+        await leases._renew()
+        assert await redis.get(keys.lease(response_id)) == token.encode()
+        return outcomes[-1]
+
+    records_discard = records.discard
+    monkeypatch.setattr(records, "discard", late)
+    events = await unreadable(stack, redis, "request")
+    assert outcomes == [False, True]
+    assert ends(events) == ["error"]
+    assert events[-1]["code"] == "response_not_found"
     await check_nothing_is_left(stack, redis)
 
 

@@ -40,7 +40,7 @@ async def test_a_response_of_a_front_end_without_lanes_is_served(make_stack: Sta
     stack = await make_stack(no_worker="queue")
     await stack.workers.pop().stop()
     stream = asyncio.create_task(stack.stream(input="Hi"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (found := await redis.keys(keys.response("*"))):
             await asyncio.sleep(0.005)
     await redis.hdel(found[0], "lane")
@@ -71,7 +71,7 @@ async def test_a_worker_that_was_full_is_woken_again(make_stack: StackFactory) -
     await asyncio.sleep(0.05)  # its wake-up has been heard, by a worker that is full
     gate.set()
     assert (await busy)[0] == (await waiting)[0] == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert (await stack.post(input="Hi"))[0] == 200
 
 
@@ -182,7 +182,7 @@ async def test_suspects_wait_for_each_other_until_each_has_gone_on(make_stack: S
     stack = await make_stack(poll_seconds=3600.0, no_worker="queue")
     await stack.workers.pop().stop()
     streams = [asyncio.create_task(stack.stream(input="Hi")) for _ in range(3)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(await redis.keys(keys.job("*"))) < 3:
             await asyncio.sleep(0.005)
     for lost in await queue.claim(redis, VARIANT, "lost", 3, 5000):
@@ -235,6 +235,7 @@ async def test_a_draining_worker_takes_no_new_job(make_stack: StackFactory, redi
     assert len(first.requests) == 1
 
 
+@pytest.mark.usefixtures("lasting_cards")
 async def test_a_draining_worker_is_announced_no_more(make_stack: StackFactory, redis: Redis) -> None:
     """Its heart beats on while its jobs end, and nobody is told: whoever comes now hears that there is no worker."""
     stack = await make_stack(drain_seconds=30.0, heartbeat_seconds=0.05)
@@ -317,7 +318,7 @@ async def freeze(stack: Stack) -> None:
 
 
 async def until_length(redis: Redis, response_id: str, length: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await redis.xlen(keys.events(response_id)) < length:
             await asyncio.sleep(0.005)
 
@@ -327,6 +328,6 @@ async def until_idle(stack: Stack) -> None:
 
 
 async def until_retired(redis: Redis, workers: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await redis.scard(keys.WORKERS) > workers:
             await asyncio.sleep(0.005)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.engine.core import Chunk, FinishReason, GenerationRequest, ImageCells, TokenLogprob
+from workers.engine.core import Chunk, FinishReason, GenerationRequest, ImageCells, ModelInfo, TokenLogprob
 from workers.engine.generation import Stream
 from workers.engine.sampling import Sampler
 from workers.engine.views import Gallery, Views
@@ -75,6 +75,11 @@ class Sequence:
         return self.views.next_start(self.filled, self.length) - self.filled
 
     @property
+    def full(self) -> bool:
+        """Whether there is no room for another token."""
+        return self.length >= self._limit
+
+    @property
     def wants_logprobs(self) -> bool:
         return self._logprobs is not None
 
@@ -89,7 +94,7 @@ class Sequence:
     def start(self) -> None:
         """Before the first sampling: what the grammar forces at the start goes through the model with the prompt."""
         self._follow_constraint()
-        if self.finish is None and self.length >= self._limit:
+        if self.finish is None and self.full:
             self.finish = "length"
 
     def advance(self, token: int, logprob: TokenLogprob | None = None) -> None:
@@ -105,7 +110,7 @@ class Sequence:
                 self.constraint.accept(token)
         if self.constraint is not None:
             self._follow_constraint()
-        if self.finish is None and self.length >= self._limit:
+        if self.finish is None and self.full:
             self.finish = "length"
 
     def take_chunk(self) -> Chunk:
@@ -135,7 +140,7 @@ class Sequence:
             if token in self._end_tokens:
                 self.finish, self._stop_token = "stop", token
                 return False
-            if self.length >= self._limit:
+            if self.full:
                 return False
             self._append(token, TokenLogprob(token, 0.0))
             self.constraint.accept(token)
@@ -150,3 +155,12 @@ class Sequence:
         self.length += 1
         self._new.append(token)
         self.sampler.accept(token)
+
+
+def ending(request: GenerationRequest, model: ModelInfo) -> Chunk | None:
+    """The last chunk of a request that an earlier run has brought to its end; None where there is room for a token."""
+    sequence = Sequence(Stream(request, lambda: None), model.context_length, model.end_tokens)
+    if not sequence.full:
+        return None
+    sequence.start()
+    return sequence.take_chunk()

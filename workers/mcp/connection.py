@@ -23,6 +23,7 @@ from shared.address_guard import AddressRefused, Destination, NotLookedUp
 from shared.mcp_headers import HeaderRefused, request_headers
 from shared.mcp_server import Server
 from shared.settings import Settings
+from workers.mcp.begin import Begin, at_once
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure, protocol_failure
 from workers.mcp.places import Share
 from workers.mcp.trace import CURRENT, Trace
@@ -66,8 +67,9 @@ class Connection:
         self._closing = asyncio.Event()
         self._owner = asyncio.create_task(self._own(), name=f"mcp {server.label}")
 
-    async def use(self, seconds: float, work: Callable[[Client], Awaitable[T]]) -> T:
-        """What `work` returns. Raises ServerFailed, SessionLost."""
+    async def use(self, seconds: float, work: Callable[[Client], Awaitable[T]], begin: Begin = at_once) -> T:
+        """What `work` returns; `begin` comes right before it, and takes none of its time. Raises ServerFailed,
+        SessionLost."""
         self._users += 1
         self._share.used(self.close)
         trace = Trace()
@@ -77,7 +79,10 @@ class Connection:
             await self._opened.wait()
             if self._client is None:
                 raise ServerFailed(self._failure.error)
-            async with asyncio.timeout(seconds), self._share.call():
+            async with asyncio.timeout(seconds) as limit, self._share.call():
+                await beside(limit, begin)
+                if self._client is None:  # it broke meanwhile
+                    raise SessionLost(self._failure)
                 late = http_failure(504, f"The server did not answer within {seconds:g} s.")
                 with trace.waiting():
                     return await work(self._client)
@@ -248,6 +253,16 @@ class Connection:
 def max_body(settings: Settings) -> int:
     """Bytes of one answer as sent: escaped, in JSON, and often there twice (as text and as structured content)."""
     return 4 * settings.mcp_max_result_bytes + 64 * 1024
+
+
+async def beside(limit: asyncio.Timeout, begin: Begin) -> None:
+    """Does what takes no time of a limit."""
+    ends, now = limit.when(), asyncio.get_running_loop().time
+    assert ends is not None
+    left = ends - now()
+    limit.reschedule(None)
+    await begin()
+    limit.reschedule(now() + left)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

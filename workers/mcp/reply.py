@@ -29,7 +29,7 @@ _decode = msgspec.json.Decoder(_Reply).decode
 
 def reply_to(asked: str | int, body: bytes) -> bytes | None:
     """The body as an answer to the request with the id `asked`, None where it answers something else. An error without
-    an id is the answer too: the server could not read ours. What is no JSON-RPC stays as it is, for the SDK to refuse."""
+    an id is the answer too: the server could not read ours. What is no JSON-RPC stays as it is: the SDK refuses it."""
     try:
         reply = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -15,6 +15,7 @@ from shared.mcp_hosts import McpHosts
 from shared.mcp_server import Server
 from shared.schema.mcp import McpListToolsTool, McpToolExecutionError
 from shared.settings import Settings
+from workers.mcp.begin import Begin, at_once
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure
 from workers.mcp.places import Room, Share
 from workers.mcp.rate import CallRate
@@ -81,8 +82,9 @@ class Servers:
             for tool in found
         ]
 
-    async def call(self, label: str, name: str, arguments: dict[str, Any]) -> str:
-        """What a tool returns, as text for the model. Raises ServerFailed."""
+    async def call(self, label: str, name: str, arguments: dict[str, Any], begin: Begin = at_once) -> str:
+        """What a tool returns, as text for the model. `begin` is awaited right before the call is sent, when it waits
+        for nothing else any more. Raises ServerFailed."""
         await load_sdk()
         from workers.mcp import tools
 
@@ -90,7 +92,7 @@ class Servers:
         if self._settings.mcp_calls_per_minute > 0:
             await self._rate.wait(await place.host(), self._settings.mcp_calls_per_minute)
         result = await place.use(
-            self._settings.mcp_call_seconds, lambda client: tools.call_tool(client, name, arguments)
+            self._settings.mcp_call_seconds, lambda client: tools.call_tool(client, name, arguments), begin
         )
         texts = [place.server.hide(text) for text in result.texts]
         limit = self._settings.mcp_max_result_bytes
@@ -131,13 +133,13 @@ class _Place:
             return ""
         return f"{target.host}:{target.port}"
 
-    async def use(self, seconds: float, work: Callable[[Client], Awaitable[T]]) -> T:
+    async def use(self, seconds: float, work: Callable[[Client], Awaitable[T]], begin: Begin = at_once) -> T:
         """What `work` returns. Raises ServerFailed."""
         try:
-            return await self._connection().use(seconds, work)
+            return await self._connection().use(seconds, work, begin)
         except SessionLost:
             try:
-                return await self._connection().use(seconds, work)
+                return await self._connection().use(seconds, work, begin)
             except SessionLost as lost:
                 raise lost.failure from None
 

@@ -1,11 +1,14 @@
 -- A response's record together with what its conversation and all its ancestors hold, in one round trip.
 -- KEYS: record
 -- ARGV: prefixes of records, of conversations, of their orders and of their items
--- Returns false, or {fields of the record, {input, response, input, response ...} of the ancestors, oldest first,
+-- Returns false where it is gone or has ended, or {{response, request, owner, input, files (only those that a conversation
+-- is to have: nobody else who runs a response reads them), cancel, front, checkpoint},
+-- {input, response, input, response ...} of the ancestors, oldest first,
 -- {item, item ...} of the conversation it begins with, or false where that is gone}.
-local fields = redis.call('HGETALL', KEYS[1])
-if #fields == 0 then return false end
-local record = redis.call('HMGET', KEYS[1], 'ancestors', 'conversation', 'before')
+local record = redis.call('HMGET', KEYS[1], 'ancestors', 'conversation', 'before', 'request')
+if not record[4] then return false end
+local fields = redis.call(
+  'HMGET', KEYS[1], 'response', 'request', 'owner', 'input', record[2] and 'files' or '', 'cancel', 'front', 'checkpoint')
 local chain = {}
 for _, id in ipairs(cjson.decode(record[1] or '[]')) do
   local pair = redis.call('HMGET', ARGV[1] .. id, 'input', 'response')

@@ -16,6 +16,7 @@ from shared.settings import Settings
 from tests.mcp_servers import Running, calculator, documentation_server, faulty, hang, slow_server
 from tests.waiting import until
 from workers.mcp import Room, ServerFailed, Servers
+from workers.mcp.connection import Connection, beside
 from workers.mcp.places import Places
 
 SOON = Settings(mcp_connect_seconds=0.3)
@@ -214,3 +215,52 @@ async def test_a_call_too_many_waits_and_says_so() -> None:
         assert await first == "waited"
         assert await patient.call("a", "quick", {}) == "quick"
     assert [name for name, _ in slow.calls] == ["wait", "quick"]
+
+
+async def test_a_call_begins_when_it_has_its_place() -> None:
+    room = Room(2)
+    room.calls = Places(1)
+    begun: list[str] = []
+
+    async def begin() -> None:
+        begun.append("quick")
+
+    async with slow_server() as slow, servers(room, slow, settings=PATIENT) as patient:
+        first = asyncio.create_task(patient.call("a", "wait", {}))
+        await until(lambda: len(slow.calls) == 1)
+        second = asyncio.create_task(patient.call("a", "quick", {}, begin))
+        await until(lambda: bool(room.calls._waiting))
+        assert begun == []
+        slow.release.set()
+        assert await second == "quick"
+        assert begun == ["quick"]
+        await first
+
+
+async def test_what_comes_before_a_call_takes_none_of_its_time() -> None:
+    limits: list[float | None] = []
+    async with asyncio.timeout(60) as limit:
+        begun = limit.when()
+
+        async def begin() -> None:
+            limits.append(limit.when())
+            await asyncio.sleep(0.001)
+
+        await beside(limit, begin)
+    assert limits == [None]
+    assert begun is not None
+    assert (limit.when() or 0) > begun
+
+
+async def test_a_connection_that_broke_before_the_call_was_sent_is_made_again() -> None:
+    async with calculator(legacy=True) as running, servers(Room(2), running, settings=PATIENT) as found:
+        broken: list[Connection] = []
+
+        async def begin() -> None:
+            if not broken:
+                broken.append(found._places["a"]._connections[-1])
+                await broken[0].closed()
+
+        assert await found.call("a", "add", {"a": 1, "b": 2}, begin) == "3"
+    assert len(running.calls) == 1
+    assert running.messages.count("initialize") == 2

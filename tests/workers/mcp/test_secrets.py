@@ -43,7 +43,7 @@ async def test_failures_show_no_secret(
     caplog.set_level(logging.DEBUG)
     async with faulty(answer) as running:
         server = secret_server(running.url)
-        settings = Settings(mcp_connect_seconds=1) if answer is hang else Settings()
+        settings = Settings(mcp_connect_seconds=2) if answer is hang else Settings()
         async with Servers([server], settings, McpHosts(["127.0.0.1"])) as servers:
             with pytest.raises(ServerFailed) as failed:
                 await servers.list_tools("a")

@@ -12,7 +12,7 @@ from tests.api import conversing
 from tests.api.test_remote_approvals import answer, asked, of
 from tests.api.test_remote_tools import call_of, lossy, mcp, prompt, qwen, sums, until_said
 from tests.conftest import StackFactory
-from tests.mcp_servers import Running, slow_server
+from tests.mcp_servers import Running, calculator, slow_server
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import check_stream
@@ -21,6 +21,8 @@ from workers.engine.core import EngineFailed
 from workers.engine.scripted import Script
 
 __all__ = ["qwen", "sums"]
+
+RESET = ("reset", {})
 
 
 async def request_in(stack: Stack, conversation: str, tools: list[dict[str, Any]], name: str = "reset") -> str:
@@ -74,7 +76,7 @@ async def test_an_answer_counts_though_its_response_ends_badly(qwen: Stack, sums
     assert (status, of("mcp_call", after)) == (200, [])
     assert "done" in prompt(qwen)
     assert "Do it." not in prompt(qwen)
-    assert sums.calls == [("reset", {})]
+    assert sums.calls == [RESET]
 
 
 async def test_a_call_that_was_cancelled_may_have_run(qwen: Stack) -> None:
@@ -118,7 +120,7 @@ async def test_an_answer_of_which_nothing_came_can_be_given_again(make_stack: St
     await other
     status, done = await stack.post(**given)
     assert (status, [call["status"] for call in of("mcp_call", done)]) == (200, ["completed"])
-    assert sums.calls == [("reset", {})]
+    assert sums.calls == [RESET]
 
 
 async def test_an_answer_that_the_conversation_had_already(qwen: Stack, sums: Running) -> None:
@@ -132,7 +134,7 @@ async def test_an_answer_that_the_conversation_had_already(qwen: Stack, sums: Ru
     status, after = await qwen.post(input="Again", conversation=conversation, tools=tools)
     assert (status, of("mcp_call", after)) == (200, [])
     assert [call["approval_request_id"] for call in await calls_in(qwen, conversation)] == ["mcpr_1"]
-    assert sums.calls == [("reset", {})]
+    assert sums.calls == [RESET]
 
 
 async def test_a_call_of_a_worker_that_was_lost(make_stack: StackFactory, redis: Redis, sums: Running) -> None:
@@ -153,3 +155,29 @@ async def test_a_call_of_a_worker_that_was_lost(make_stack: StackFactory, redis:
     assert check_stream(await stream)["status"] == "cancelled"
     assert [call["output"] for call in await calls_in(stack, conversation)] == ["done"]
     assert (await stack.post(**given))[0] == 400
+
+
+async def test_a_call_that_was_not_sent_is_not_spent(make_stack: StackFactory) -> None:
+    """Of two, one waits for its turn at the server when the response is cancelled."""
+    stack = await lossy(make_stack, mcp_calls_per_minute=1)
+    conversation = await conversing.new(stack)
+    async with calculator() as server:
+        tools = [mcp(server, require_approval="always")]
+        stack.engine.play(Script(*call_of("reset"), "\n", *call_of("reset")))
+        _, first = await stack.post(input="Go", conversation=conversation, tools=tools)
+        requests = [request["id"] for request in of("mcp_approval_request", first)]
+        given = {"conversation": conversation, "tools": tools}
+        _, running = await stack.post(**given, input=[answer(one) for one in requests], background=True)
+        await until_said(stack.workers[0]._redis, running["id"], b"mcp_call.completed")
+        async with stack.client() as client:
+            await client.responses.cancel(running["id"])
+        await idle(stack)
+        _, cancelled = await stack.get(f"/v1/responses/{running['id']}")
+        calls = {call["approval_request_id"]: call["status"] for call in of("mcp_call", cancelled)}
+        assert sorted(calls.values()) == ["completed", "incomplete"]
+        [made] = await calls_in(stack, conversation)
+        assert calls[made["approval_request_id"]] == "completed"
+        for request in requests:
+            status, _ = await stack.post(**given, input=[answer(request, approve=False)])
+            assert status == (400 if request == made["approval_request_id"] else 200)
+        assert server.calls == [RESET]

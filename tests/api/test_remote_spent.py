@@ -82,7 +82,7 @@ async def test_an_answer_counts_though_its_response_ends_badly(qwen: Stack, sums
 async def test_a_call_that_was_cancelled_may_have_run(qwen: Stack) -> None:
     """The model hears of it, and it is not made again."""
     conversation = await conversing.new(qwen)
-    async with slow_server() as slow:
+    async with slow_server() as slow, asyncio.timeout(30):
         tools = [mcp(slow, require_approval="always")]
         request = await request_in(qwen, conversation, tools, "wait")
         given = {"input": [answer(request)], "conversation": conversation, "tools": tools}

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.apart import apart
-from api.cancellation import cancel
+from api.cancellation import cancelling
 from api.chores import Chores
 from api.creation import Creation
 from api.draining import Draining
@@ -200,7 +200,7 @@ class Connection:
             cut_off = self._draining.cut or (self._reader is not None and self._reader.cut_off)
             if response.store and cut_off:
                 raise  # it may come back
-            await self._chores.do(lambda: cancel(self._redis, self._settings, response.id, self.owner), "cancel")
+            await self._chores.do(cancelling(self._redis, self._settings, response.id, self.owner), "cancel")
             raise
         finally:
             if not response.store:

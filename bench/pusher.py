@@ -154,7 +154,8 @@ class ScriptedWorker:
         while len(claimed) < count:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(claimed)} of {count} requests came")
-            for claim in await queue.claim(self._redis, self._model, TOKEN, count - len(claimed), LEASE_MS):
+            wanted, running = count - len(claimed), [one.response.id for one in claimed]
+            for claim in await queue.claim(self._redis, self._model, TOKEN, wanted, LEASE_MS, running=running):
                 context = await records.read_context(self._redis, claim.job_id)
                 if context is None:
                     raise RuntimeError(f"the response {claim.job_id} is gone")

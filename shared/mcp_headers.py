@@ -39,5 +39,7 @@ def request_headers(authorization: str | None, headers: Mapping[str, str]) -> di
         if not _VALUE.fullmatch(authorization):
             raise HeaderRefused("authorization: it may have at most 8192 printable ASCII characters")
         token = authorization.strip()
+        if not token:
+            raise HeaderRefused("authorization: it is empty")
         sent["authorization"] = token if _SCHEME.match(token) else f"Bearer {token}"
     return sent

@@ -7,6 +7,7 @@ async with Proxy(redis.port) as proxy:
     proxy.hang()            # connections stay open and nothing comes through; new ones are accepted, and silent
     proxy.heal(drop=True)   # ... and those that hung are reset instead of going on with what they held back
     proxy.delay(0.2)        # everything comes so much later
+    proxy.swallow(b"GET")   # the reply to the next request that contains this is lost, and its connection
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self._is_cut = False
         self._delay = 0.0
+        self._swallowing: list[tuple[bytes, asyncio.Event]] = []  # each for one reply
         self._requests, self._replies = asyncio.Event(), asyncio.Event()
         self.heal()
 
@@ -68,6 +70,12 @@ class Proxy:
     def delay(self, seconds: float) -> None:
         """Everything arrives so much later, each way; 0 ends that."""
         self._delay = seconds
+
+    def swallow(self, marker: bytes, times: int = 1) -> asyncio.Event:
+        """The next `times` requests that contain `marker` arrive and are done, but instead of a reply each gets a reset
+        of its connection. What is returned is set with the last one."""
+        self._swallowing += [(marker, asyncio.Event()) for _ in range(times)]
+        return self._swallowing[-1][1]
 
     def heal(self, *, drop: bool = False) -> None:
         """Passes everything again; with `drop` connections that exist now are reset first."""
@@ -113,15 +121,29 @@ class Proxy:
             connection.abort()
 
     async def pump(
-        self, gate: asyncio.Event, source: asyncio.StreamReader, sink: Callable[[], asyncio.StreamWriter]
+        self,
+        gate: asyncio.Event,
+        source: asyncio.StreamReader,
+        sink: Callable[[], asyncio.StreamWriter],
+        sees: Callable[[bytes], bool],
     ) -> None:
-        """Connections only: passes on what comes, when it may, until the source ends."""
+        """Connections only: passes on what comes and `sees` lets through, when it may, until the source ends."""
         while chunk := await source.read(CHUNK):
             if self._delay:
                 await asyncio.sleep(self._delay)
             await gate.wait()
+            if not sees(chunk):
+                return
             sink().write(chunk)
             await sink().drain()
+
+    def swallowing(self, request: bytes) -> asyncio.Event | None:
+        """Connections only: what is to be set when the reply to this request has been swallowed, if it is to be."""
+        for index, (marker, swallowed) in enumerate(self._swallowing):
+            if marker in request:
+                del self._swallowing[index]
+                return swallowed
+        return None
 
     @property
     def gates(self) -> tuple[asyncio.Event, asyncio.Event]:
@@ -135,17 +157,29 @@ class _Connection:
         self._writers = [writer]
         self._task: asyncio.Task[None] | None = None
         self._aborted = False
+        self._swallowed: asyncio.Event | None = None  # set when the next reply has come
 
     async def run(self, proxy: Proxy) -> None:
         self._task = asyncio.current_task()
         requests, replies = proxy.gates
+
+        def request(chunk: bytes) -> bool:
+            self._swallowed = self._swallowed or proxy.swallowing(chunk)
+            return True
+
+        def reply(_: bytes) -> bool:
+            if self._swallowed is None:
+                return True
+            self._swallowed.set()
+            return False
+
         with suppress(OSError, asyncio.CancelledError):
             await requests.wait()
             upstream, sink = await asyncio.open_connection(*proxy.target)
             self._writers.append(sink)
             pumps = {
-                asyncio.ensure_future(proxy.pump(requests, self._reader, lambda: sink)),
-                asyncio.ensure_future(proxy.pump(replies, upstream, lambda: self._writers[0])),
+                asyncio.ensure_future(proxy.pump(requests, self._reader, lambda: sink, request)),
+                asyncio.ensure_future(proxy.pump(replies, upstream, lambda: self._writers[0], reply)),
             }
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

@@ -49,6 +49,21 @@ async def test_it_passes_cuts_hangs_and_heals(server: EmbeddedRedis) -> None:
             assert await unheard == 2
 
 
+async def test_it_loses_the_reply_to_what_was_done(server: EmbeddedRedis) -> None:
+    with server:
+        assert server.port
+        async with Proxy(server.port) as proxy, Redis.from_url(proxy.redis_url) as client:
+            assert await client.incr("a") == 1
+            lost = proxy.swallow(b"INCR", 2)
+            for _ in range(2):
+                assert await client.ping()
+                assert not lost.is_set()
+                with pytest.raises(ConnectionError):
+                    await client.incr("a")
+            assert lost.is_set()
+            assert await client.incr("a") == 4
+
+
 async def test_what_hung_goes_on(server: EmbeddedRedis) -> None:
     with server:
         assert server.port

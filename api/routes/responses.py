@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from api.admission import RETRY_UNKNOWN_SECONDS, retry_seconds
 from api.auth import owner_of
 from api.body import decoded, read_body
-from api.cancellation import cancel, delete
+from api.cancellation import cancel, cancelling, delete
 from api.compaction import compacted, summary_request
 from api.context import CHORES, CREATION, DRAINING, FLEET, REDIS, SETTINGS, STREAMS
 from api.errors import ApiError, response_not_found, server_error, shown
@@ -164,6 +164,7 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
     the background; at the end nothing is left of an unstored response. What this front end itself cuts off when it is
     stopped goes on where it is stored: its client resumes it elsewhere."""
     redis, chores = request.app[REDIS], request.app[CHORES]
+    cancelled = cancelling(redis, request.app[SETTINGS], response.id, owner_of(request))
     try:
         yield
     except ResponseGone:
@@ -173,14 +174,12 @@ async def _attended(request: web.Request, response: Response) -> AsyncIterator[N
     except BaseException:
         goes_on = response.store and (was_cut_off(request) or request.app[DRAINING].cut)
         if not response.background and not goes_on:
-            owner = owner_of(request)
-            await chores.do(lambda: cancel(redis, request.app[SETTINGS], response.id, owner), "cancel")
+            await chores.do(cancelled, "cancel")
         raise
     finally:
         if not response.store:
             if BROKEN in request:  # nobody can get what is left of it
-                owner = owner_of(request)
-                await chores.do(lambda: cancel(redis, request.app[SETTINGS], response.id, owner), "cancel")
+                await chores.do(cancelled, "cancel")
             await chores.do(lambda: records.forget(redis, response.id), "forget")
 
 

@@ -45,7 +45,8 @@ def connect(url: str, timeout: float | None = 5.0, *, retry: bool = True) -> Arq
     `url`: redis://, rediss:// (TLS), unix://, or redis+sentinel:// and rediss+sentinel:// with
     `[user:password@]host:port,host:port/service[/db]`; all with redis-py's options in the query.
     `timeout`: seconds that connecting and an answer may take (None: an answer may take for ever).
-    `retry`: whether a command that meets a broken connection is tried again a few times; every script bears that.
+    `retry`: whether a command that meets a broken connection is tried again a few times. It may have been done all the
+        same: every script bears that, and answers as it did (but for `release`).
     """
     backoff, tries = (ExponentialBackoff(cap=0.2, base=0.01), TRIES) if retry else (NoBackoff(), 0)
     options: dict[str, Any] = {

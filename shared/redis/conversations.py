@@ -7,6 +7,7 @@ ended, is gone, or has lost its job. Positions of items only grow, so "what was 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 import msgspec
@@ -17,6 +18,8 @@ from shared.redis import keys, scripts
 from shared.redis.scripts import Argument
 from shared.schema.conversation import Conversation
 from shared.schema.items import CustomToolCall, CustomToolCallOutput, FunctionCall, FunctionCallOutput, Item, text_bytes
+
+RETRIED_SECONDS = 60  # after which a deletion is not retried any more
 
 _encode = msgspec.json.Encoder().encode
 _item = msgspec.json.Decoder(Item)
@@ -138,7 +141,10 @@ async def update(
 
 async def delete(redis: Redis, conversation_id: str, owner: str) -> None:
     """A response that runs on it goes on, and adds nothing. Raises ConversationGone."""
-    if not await scripts.CONVERSATION_DELETE.call(redis, names(conversation_id), [owner]):
+    arguments: list[Argument] = [owner, secrets.token_hex(8), RETRIED_SECONDS]
+    if not await scripts.CONVERSATION_DELETE.call(
+        redis, [*names(conversation_id), keys.deleted(conversation_id)], arguments
+    ):
         raise ConversationGone
 
 

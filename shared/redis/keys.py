@@ -7,6 +7,7 @@
 | lr:items:ID            | hash   | front end, then worker  | as its conversation: items by their id             |
 | lr:order:ID            | zset   | front end, then worker  | as its conversation: ids of items by position      |
 | lr:events:ID           | stream | front end, then worker  | while it runs, then EVENT_LOG_TTL_SECONDS          |
+| lr:deleted:ID          | string | front end               | a minute from its deletion                         |
 | lr:idempotency:DIGEST  | hash   | front end               | IDEMPOTENCY_TTL_SECONDS                            |
 | lr:rate:NAME           | zset   | front end               | a minute from its last request                     |
 | lr:reply:ID            | list   | worker                  | a minute                                           |
@@ -27,7 +28,7 @@
 | lr:models              | set    | worker                  | for good; members go with their lr:model:ID        |
 | arq:job:ID             | string | front end               | until the job ends, a day at most                  |
 | arq:in-progress:ID     | string | worker                  | the lease: LEASE_SECONDS, renewed by its holder    |
-| arq:retry:ID           | string | worker                  | until the job ends, a day at most                  |
+| arq:retry:ID           | string | worker                  | until the job ends (withdrawn: a minute), or a day |
 | arq:queue:health-check | string | worker                  | arq's own                                          |
 
 Channels: lr:events:ID carries batches of events, lr:end:ID the terminal event alone.
@@ -94,6 +95,11 @@ def end_channel(response_id: str) -> str:
 def reply(request_id: str) -> str:
     """Where a worker puts its answer to a question that is no generation, such as a token count."""
     return f"lr:reply:{request_id}"
+
+
+def deleted(object_id: str) -> str:
+    """Which call has deleted a response or a conversation, so that it finds itself again when it is retried."""
+    return f"lr:deleted:{object_id}"
 
 
 def idempotency(owner: str, key: str) -> str:

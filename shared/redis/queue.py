@@ -145,6 +145,7 @@ async def claim(
 ) -> Claims:
     """Up to `wanted` jobs of a model's queue, leased to `token`: what lost workers left, then fairly by owner.
 
+    A `token` is good for one call: one that is repeated with it brings the same jobs again.
     Up to `suspects` of them are suspects: one that ends its worker takes all down that run beside it. Those that are
     `running` here are left alone: where their leases have lapsed, in an outage, they are renewed.
     """
@@ -249,7 +250,8 @@ async def renew(redis: Redis, leases: dict[str, str], lease_ms: int) -> dict[str
 
 
 async def release(redis: Redis, model: str, job_id: str, token: str, *, done: bool) -> bool:
-    """Takes a job out of its queue (`done`), or gives it back and wakes another worker; False: the lease was lost."""
+    """Takes a job out of its queue (`done`), or gives it back and wakes another worker; False: the lease is not
+    held, which is also what a repeated call finds."""
     released: int = await scripts.RELEASE.call(
         redis,
         [

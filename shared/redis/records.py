@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from redis.asyncio import Redis
 
 from shared.redis import conversations, keys, queue, scripts
-from shared.redis.conversations import Opening
+from shared.redis.conversations import RETRIED_SECONDS, Opening
 from shared.schema import files
 from shared.schema.items import Item, OutputItem
 from shared.schema.response import CONTINUABLE, TERMINAL, Response
@@ -305,8 +305,8 @@ class Deletion(NamedTuple):
 
 async def delete(redis: Redis, response_id: str, owner: str, token: str, lease_ms: int) -> Deletion | None:
     """Deletes a response; one that still runs is cancelled by that. None when there is none of this owner."""
-    names = [keys.response(response_id), keys.events(response_id), keys.lease(response_id)]
-    deleted: int = await scripts.DELETE.call(redis, names, [owner, token, lease_ms])
+    names = [keys.response(response_id), keys.events(response_id), keys.lease(response_id), keys.deleted(response_id)]
+    deleted: int = await scripts.DELETE.call(redis, names, [owner, token, lease_ms, RETRIED_SECONDS])
     return Deletion(deleted == 2) if deleted else None
 
 

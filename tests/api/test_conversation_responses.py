@@ -174,7 +174,7 @@ async def test_deleting_the_conversation_of_a_running_response_is_clean(stack: S
     gate.set()
     final = check_stream(await running)
     assert (final["status"], text_of(final)) == ("completed", "onetwo")
-    assert [key for key in await redis.keys() if conversation.encode() in key] == []
+    assert await redis.keys(f"*{conversation}*") == [keys.deleted(conversation).encode()]
     status, body = await stack.post(input="Q2", previous_response_id=final["id"])
     assert (status, body["error"]["code"]) == (400, "previous_response_not_found")
 

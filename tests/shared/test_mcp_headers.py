@@ -45,6 +45,12 @@ def test_values_that_would_break_http_are_refused_and_not_shown(value: str) -> N
         assert value not in str(refused.value)
 
 
+@pytest.mark.parametrize("authorization", [" ", "\t", "  \t "])
+def test_an_authorization_that_is_empty_is_refused(authorization: str) -> None:
+    with pytest.raises(HeaderRefused, match="empty"):
+        request_headers(authorization, {})
+
+
 def test_the_same_header_twice() -> None:
     with pytest.raises(HeaderRefused, match="twice"):
         request_headers(None, {"X-A": "1", "x-a": "2"})

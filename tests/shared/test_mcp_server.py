@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
 import pytest
 
-from shared.mcp_server import HIDDEN, Server
+from shared import mcp_secrets, mcp_server
+from shared.mcp_secrets import HIDDEN, LOOKED_INTO, MOST
+from shared.mcp_server import Server
 
 SECRET = "9f8e7d6c5b4a39281706"
 
@@ -81,3 +86,62 @@ def test_words_beside_a_secret_stay() -> None:
     given = server(authorization="Bearer abc123def", Cookie="session=abc123; theme=light")
     text = "The bearer of a session: Bearer, theme, session"
     assert given.hide(text) == text
+
+
+@pytest.mark.parametrize(
+    "secret", ['{"key":"abc123def456"}', 'ab\\cd"12345678', "ab/cd/12345678", "a=1&b=<12345678>", "ab\tcd12345678"]
+)
+def test_a_secret_in_json_is_replaced(secret: str) -> None:
+    """Also in the names of fields, and however the server writes it: PHP escapes slashes, Go what HTML has."""
+    given = server(X_Auth=secret)
+    for value in ({"got": f"<{secret}>"}, {secret: 1}):
+        plain = json.dumps(value)
+        php = plain.replace("/", "\\/")
+        go = plain.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        for written in (plain, msgspec.json.encode(value).decode(), php, go):
+            assert HIDDEN in given.hide(written)
+            assert "12345678" not in given.hide(written)
+            assert "abc123" not in given.hide(written)
+
+
+def test_a_secret_beyond_ascii_is_replaced_in_json() -> None:
+    assert "12345678" not in server("?k=%C3%A912345678").hide(json.dumps({"got": "é12345678"}))
+    assert "12345678" not in server(path="1234567812345678%22/mcp").hide(json.dumps('1234567812345678"'))
+
+
+def test_what_was_replaced_is_not_found_again() -> None:
+    given = server(X_Key="redacted", X_Token="swordfish")
+    assert given.hide("a swordfish, redacted") == f"a {HIDDEN}, {HIDDEN}"
+
+
+def test_secrets_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    find = mcp_server.secrets_of
+    monkeypatch.setattr(mcp_server, "secrets_of", lambda url, *rest: (found.append(url), find(url, *rest))[1])
+    given = server(X_Api="sk-live-1234567890abcdef")
+    assert [given.hide("sk-live-1234567890abcdef") for _ in range(3)] == [HIDDEN] * 3
+    assert given.hide_within(["sk-live-1234567890abcdef", "a"]) == [HIDDEN, "a"]
+    assert found == [given.url]
+    assert msgspec.json.decode(msgspec.json.encode(given), type=Server) == given  # and stay where they are
+
+
+def test_only_so_much_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is long is then replaced as a whole, and by what stands behind a scheme; what is short is looked into."""
+    looked: list[str] = []
+    find = mcp_secrets._secrets_in
+    monkeypatch.setattr(mcp_secrets, "_secrets_in", lambda name, value: (looked.append(value), find(name, value))[1])
+    long = {f"X-{i}": " ".join(f"a9{i}{j:03}xQ" for j in range(700)) for i in range(64)}
+    token = "z9" * 4000
+    quoting = '"' + "y8" * 4000
+    given = Server(
+        label="a",
+        url="https://h.example/mcp",
+        authorization=f"Bearer {token}",
+        headers={**long, "X-Quoting": quoting, "X-Team": "Support", "X-Key": "user=jane; id=abc123def"},
+    )
+    assert len(given.secrets) <= MOST
+    assert 0 < sum(map(len, looked)) <= LOOKED_INTO
+    for value in (*long.values(), f"Bearer {token}", token, "abc123def"):
+        assert given.hide(f"You sent {value}.") == f"You sent {HIDDEN}."
+    assert given.hide(json.dumps(quoting)) == f'"{HIDDEN}"'
+    assert given.hide("Support") == "Support"

@@ -24,7 +24,9 @@ async def put(redis: Redis, job_id: str, owner: str = "a", **terms: object) -> N
 
 
 async def claim(redis: Redis, wanted: int = 1, token: str = "t", model: str = MODEL) -> list[str]:
-    return [claim.job_id for claim in await queue.claim(redis, model, token, wanted, LEASE_MS)]
+    leases = await redis.keys(keys.LEASE_PREFIX + "*")
+    running = [key.decode().removeprefix(keys.LEASE_PREFIX) for key in leases if await redis.get(key) == token.encode()]
+    return [claim.job_id for claim in await queue.claim(redis, model, token, wanted, LEASE_MS, running=running)]
 
 
 async def end(redis: Redis, *job_ids: str, token: str = "t", model: str = MODEL) -> None:
@@ -133,12 +135,12 @@ async def test_of_jobs_that_lost_two_workers_one_is_taken_at_a_time(redis: Redis
     await claim(redis, 3)
     await lose(redis, queue.SUSPECT_LOSSES, "a0", "a2")
     await lose(redis, 1, "a1")
-    first = await queue.claim(redis, MODEL, "t", 9, LEASE_MS)
+    first = await queue.claim(redis, MODEL, "one", 9, LEASE_MS)
     assert [(claim.job_id, claim.suspect) for claim in first if claim.suspect] == [("a0", True)]
     assert [claim.job_id for claim in first] == ["a0", "a1", "a3", "a4"]
     assert first.suspects_left == 1
     await put(redis, "a5")
-    beside = await queue.claim(redis, MODEL, "t", 9, LEASE_MS, suspects=0)
+    beside = await queue.claim(redis, MODEL, "two", 9, LEASE_MS, suspects=0)
     assert [(claim.job_id, claim.suspect) for claim in beside] == [("a5", False)]
     assert [claim.job_id for claim in await queue.claim(redis, MODEL, "other", 9, LEASE_MS)] == ["a2"]
 
@@ -230,7 +232,8 @@ async def test_what_is_withdrawn_leaves_nothing_and_tells_how_many_workers_it_to
     await lose(redis, 2, "a1")
     assert await queue.withdraw(redis, MODEL, "a1", "a") == 2
     assert await claim(redis) == []
-    assert await redis.keys("arq:*") == []
+    assert await redis.keys("arq:*") == [keys.retry("a1").encode()]
+    assert 0 < await redis.ttl(keys.retry("a1")) <= 60
 
 
 async def test_what_runs_is_withdrawn_from_all_others(redis: Redis) -> None:
@@ -337,7 +340,8 @@ def test_whatever_happens_the_order_is_the_rules(
         names = [keys.queue(MODEL), keys.claimed(MODEL), keys.owners(MODEL), keys.SHARES, keys.DEADLINES]
         prefixes = [keys.LEASE_PREFIX, keys.lane(MODEL, ""), keys.HELD_PREFIX]
         others = [keys.JOB_PREFIX, keys.RESPONSE_PREFIX, keys.RETRY_PREFIX, 1, queue.SUSPECT_LOSSES]
-        return run(scripts.CLAIM, names, *prefixes, "t", wanted, LEASE_MS, 10**6, *others)  # type: ignore[return-value]
+        arguments = [*prefixes, "t", wanted, LEASE_MS, 10**6, *others, *model.running]
+        return run(scripts.CLAIM, names, *arguments)  # type: ignore[return-value]
 
     def came(job_id: str) -> float:
         return blocking.zscore(keys.queue(MODEL), job_id)  # type: ignore[return-value]
@@ -477,10 +481,10 @@ async def test_an_overdue_job_is_ended_by_one_of_all_that_look(redis: Redis) -> 
     await put(redis, "early", timeout_ms=60_000)
     found = await asyncio.gather(*(queue.overdue(redis, 100) for _ in range(5)))
     assert [[job.job_id for job in jobs] for jobs in found] == [["late"]] * 5
-    mine = await asyncio.gather(*(queue.expire(redis, job, "w", LEASE_MS, 60_000) for [job] in found))
+    mine = await asyncio.gather(*(queue.expire(redis, job, f"w{n}", LEASE_MS, 60_000) for n, [job] in enumerate(found)))
     assert sorted(mine) == [False] * 4 + [True]
     assert await claim(redis, 5) == ["early"]
-    await end(redis, "late", token="w")
+    await end(redis, "late", token=f"w{mine.index(True)}")
     await end(redis, "early")
     assert await redis.exists(keys.DEADLINES, keys.queue(MODEL), keys.claimed(MODEL)) == 0
 

@@ -35,6 +35,7 @@ T = TypeVar("T")
 _FULL = "the worker has as many connections to MCP servers as it may have, and none became free"
 CLOSING_SECONDS = 2.0  # for telling a server that its session ends
 MAX_MESSAGE = 2000  # characters of a server's error message
+TOO_LONG = 16_000  # of one in which secrets are not even looked for
 # https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#backwards-compatibility
 _MAYBE_OLD = frozenset({400, 404, 405})
 _CLIENT = types.Implementation(name="llamarelay", version=version("llamarelay"))
@@ -178,7 +179,12 @@ class Connection:
         """A client after its handshake. Raises ServerFailed."""
         limit = self._settings.mcp_connect_seconds
         transport = PinnedTransport(
-            target, self._trace, seconds=limit, max_body=max_body(self._settings), old=kind == "old"
+            target,
+            self._trace,
+            seconds=limit,
+            max_body=max_body(self._settings),
+            old=kind == "old",
+            turn=self._share.turn,
         )
 
         def http(
@@ -241,6 +247,8 @@ class Connection:
             return self._explained(self._trace, closed)
         if error.code == types.PARSE_ERROR:
             return protocol_failure(error.code, "The server's answer is not JSON-RPC.")
+        if len(error.message) > TOO_LONG:
+            return protocol_failure(error.code, "The server refused this with a message that is too long to be shown.")
         return protocol_failure(error.code, self._server.hide(error.message)[:MAX_MESSAGE])
 
     def _is_lost(self, error: MCPError, trace: Trace) -> bool:
@@ -251,7 +259,8 @@ class Connection:
 
 
 def max_body(settings: Settings) -> int:
-    """Bytes of one answer as sent: escaped, in JSON, and often there twice (as text and as structured content)."""
+    """Bytes of one answer as sent, or of a whole list of tools: escaped, in JSON, and often there twice (as text and as
+    structured content)."""
     return 4 * settings.mcp_max_result_bytes + 64 * 1024
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import mcp_types as types
 import msgspec
 
+from workers.mcp.intake import ELEMENTS, Elements
+
 
 def texts(result: types.CallToolResult) -> list[str]:
     """One text for each part, and one for structured content that no part says already."""
@@ -43,7 +45,8 @@ def _says(written: list[str], structured: Any) -> bool:
     what is no object as `{"result": ...}`."""
     wrapped = isinstance(structured, dict) and set(structured) == {"result"}
     meant = [structured, *([structured["result"]] if wrapped else [])]
-    values = [_value(text) for text in written]
+    elements = Elements(ELEMENTS)  # as many as structured content may have
+    values = [_value(text) if elements.take(text.encode(errors="replace")) else text for text in written]
     return any(value in meant or text in meant for value, text in zip(values, written, strict=True)) or (
         wrapped and (values == meant[1] or written == meant[1])
     )
@@ -52,7 +55,7 @@ def _says(written: list[str], structured: Any) -> bool:
 def _value(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text
 
 

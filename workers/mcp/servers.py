@@ -17,6 +17,7 @@ from shared.schema.mcp import McpListToolsTool, McpToolExecutionError
 from shared.settings import Settings
 from workers.mcp.begin import Begin, at_once
 from workers.mcp.failure import ServerFailed, SessionLost, http_failure
+from workers.mcp.hiding import texts_without_secrets, tools_without_secrets
 from workers.mcp.places import Room, Share
 from workers.mcp.rate import CallRate
 
@@ -71,16 +72,7 @@ class Servers:
 
         place, limit = self._places[label], self._settings.mcp_max_tools
         found = await place.use(self._settings.mcp_list_seconds, lambda client: tools.list_tools(client, limit))
-        hide = place.server.hide_within
-        return [
-            McpListToolsTool(
-                name=tool.name,
-                description=hide(tool.description),
-                input_schema=hide(tool.input_schema),
-                annotations=hide(tool.annotations),
-            )
-            for tool in found
-        ]
+        return await tools_without_secrets(place.server, found)
 
     async def call(self, label: str, name: str, arguments: dict[str, Any], begin: Begin = at_once) -> str:
         """What a tool returns, as text for the model. `begin` is awaited right before the call is sent, when it waits
@@ -94,10 +86,10 @@ class Servers:
         result = await place.use(
             self._settings.mcp_call_seconds, lambda client: tools.call_tool(client, name, arguments), begin
         )
-        texts = [place.server.hide(text) for text in result.texts]
         limit = self._settings.mcp_max_result_bytes
-        if sum(len(text.encode(errors="replace")) for text in texts) > limit:
+        if sum(len(text.encode(errors="replace")) for text in result.texts) > limit:
             raise http_failure(413, f"The tool's result has more than {limit} bytes.")
+        texts = await texts_without_secrets(place.server, result.texts)
         if result.is_error:
             raise ServerFailed(McpToolExecutionError(content=[{"type": "text", "text": text} for text in texts]))
         return "\n\n".join(texts)

@@ -24,15 +24,18 @@ class Result(NamedTuple):
 
 
 async def list_tools(client: Client, limit: int) -> list[McpListToolsTool]:
-    """Every tool, page by page. Raises ServerFailed if there are more than `limit`, and what the SDK raises."""
+    """Every tool, page by page. Raises ServerFailed if there are more than `limit`, those that come twice counted
+    twice, and what the SDK raises."""
     tools: dict[str, McpListToolsTool] = {}
+    sent = 0
     cursor: str | None = None
     for _ in range(limit):  # pages; an honest one has a tool at least
         page = await client.list_tools(cursor=cursor)
+        sent += len(page.tools)
+        if sent > limit:
+            break
         for tool in page.tools:
             tools.setdefault(tool.name, _tool(tool))
-        if len(tools) > limit:
-            break
         cursor = page.next_cursor
         if not cursor:
             return list(tools.values())

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import anyio
 
 from shared.schema.mcp import HttpError
+from workers.mcp.intake import Answer
 
 
 class Trace:
@@ -19,6 +20,7 @@ class Trace:
         self.sent = False  # whether anything was sent, so that the server may have acted on it
         self.failure: HttpError | None = None  # of the last request
         self.session_ended = False  # whether the server said that it knows the session no more
+        self.listing: Answer | None = None  # what came of a list of tools, all pages together
         self._abandoned = False
         self._steps: set[anyio.CancelScope] = set()
         self.give_up: Callable[[], None] = _nothing  # called where no answer will come and the SDK would not notice

@@ -7,7 +7,7 @@ trace, and the SDK gets an answer that ends this one request.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from weakref import WeakSet
 
@@ -16,11 +16,22 @@ import msgspec
 
 from shared.address_guard import Destination
 from shared.schema.mcp import HttpError
-from workers.mcp.intake import MESSAGES, MESSAGES_PER_SECOND, Flow, Intake
+from workers.mcp.intake import (
+    ELEMENTS,
+    LIST_ELEMENTS,
+    MESSAGES,
+    MESSAGES_PER_SECOND,
+    Answer,
+    Elements,
+    Flow,
+    Intake,
+    too_many_elements,
+)
 from workers.mcp.reply import reply_to
 from workers.mcp.trace import CURRENT, Trace
 
 MAX_ERROR_BODY = 64 * 1024
+LONG = 4 * 1024  # bytes that the SDK reads at once; longer messages wait for their turn
 MAX_IDLE = 2  # connections that a session keeps between its requests
 TOO_MUCH = 413  # the code of what was not taken in
 _KEPT_OUT = ("content-length", "content-encoding", "transfer-encoding")
@@ -29,14 +40,25 @@ _KEPT_OUT = ("content-length", "content-encoding", "transfer-encoding")
 class PinnedTransport(httpx2.AsyncBaseTransport):
     """Reaches one server. Requests to another origin are not sent, whoever asks for them."""
 
-    def __init__(self, target: Destination, trace: Trace, *, seconds: float, max_body: int, old: bool) -> None:
-        """`seconds`: for connecting, and for the answer to a notification. `max_body`: of one answer. `old`: whether
-        answers come on another request's stream, as HTTP+SSE of 2024 has it."""
+    def __init__(
+        self,
+        target: Destination,
+        trace: Trace,
+        *,
+        seconds: float,
+        max_body: int,
+        old: bool,
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`seconds`: for connecting, and for the answer to a notification. `max_body`: bytes of one answer, or of a
+        whole list. `old`: whether answers come on another request's stream, as HTTP+SSE of 2024 has it. `turn`:
+        returns when a long message may be read."""
         self._target = target
         self._trace = trace
         self._seconds = seconds
         self._max_body = max_body
         self._old = old
+        self._turn = turn
         self._intake = Intake(max_body)
         self._calls: WeakSet[Trace] = WeakSet()  # those that may be waiting for an answer
         self._ended: HttpError | None = None  # why nothing more is taken from this server
@@ -46,7 +68,8 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         trace = CURRENT.get() or self._trace
-        apart = _is_notification(await request.aread()) if request.method == "POST" else not self._old
+        message = _read(await request.aread()) if request.method == "POST" else None
+        apart = _is_notification(message) if request.method == "POST" else not self._old
         if apart and (request.method == "POST" or trace is self._trace):
             trace = Trace()  # what is sent beside the calls and may fail: a cancelled call tells the server so
         trace.failure = None
@@ -54,19 +77,19 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
             return self._failed(trace, self._ended)
         if not apart:
             self._calls.add(trace)
-            if self._old:
+            if self._old and not _is_next_page(message):
                 self._intake.expect()
         if request.method == "GET" and not self._intake.open():
-            self._end()
+            self._end(_FLOOD)
             return self._failed(trace, _FLOOD)
         response: httpx2.Response | None = None
         try:
             with trace.step():
-                sent = await self._send(request, trace, apart=apart)
+                sent = await self._send(request, trace, apart=apart, answer=self._answer(message, trace))
                 if sent.status_code >= 300:
                     response = await self._refusal(request, sent, trace)
                 else:
-                    response = await self._answered(request, sent, trace)
+                    response = await self._answered(message, sent, trace)
         except _Refused as refused:
             return self._failed(trace, refused.error)
         except (httpx2.HTTPError, OSError) as error:
@@ -80,7 +103,15 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    async def _send(self, request: httpx2.Request, trace: Trace, *, apart: bool) -> httpx2.Response:
+    def _answer(self, message: _Message | None, trace: Trace) -> Answer:
+        """What may come as answer to a message."""
+        if message is None or message.method != "tools/list":
+            return Answer("The server's answer", self._max_body, ELEMENTS)
+        if trace.listing is None:
+            trace.listing = Answer("The server's list of tools", self._max_body, LIST_ELEMENTS)
+        return trace.listing
+
+    async def _send(self, request: httpx2.Request, trace: Trace, *, apart: bool, answer: Answer) -> httpx2.Response:
         target = self._target
         url = request.url
         port = url.port or {"http": 80, "https": 443}.get(url.scheme)
@@ -110,21 +141,53 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
                 trace.sent = False
                 error = failed
                 continue
-            return self._bounded(request, response, trace)
+            return self._bounded(request, response, trace, answer)
         assert error is not None
         raise error
 
-    def _bounded(self, request: httpx2.Request, response: httpx2.Response, trace: Trace) -> httpx2.Response:
+    def _bounded(
+        self, request: httpx2.Request, response: httpx2.Response, trace: Trace, answer: Answer
+    ) -> httpx2.Response:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise _Refused(502, "The server answers compressed, which was not asked for.")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         endless = request.method == "GET"  # a stream of events
         events = endless or response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        check = self._stream_check() if endless else self._answer_check(trace, answer, events=events)
         flow = self._intake.flow(endless=endless) if events else None
-        stream = _Body(response.stream, trace, None if endless else self._max_body, flow, self._end)
-        return httpx2.Response(
-            response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
+        bounded = httpx2.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=_Body(response.stream, trace, check, flow, lambda: self._end(_FLOOD), self._turn),
+            extensions=response.extensions,
         )
+        bounded.encoding = "utf-8"  # of JSON and of events; in another one, what comes is not what was counted
+        return bounded
+
+    def _answer_check(self, trace: Trace, answer: Answer, *, events: bool) -> Callable[[bytes], bool]:
+        """Says whether an answer is not too much, with each chunk of it; if it is, a note is in the trace."""
+        answer.begin(events=events, each=events and answer is not trace.listing)
+
+        def check(chunk: bytes) -> bool:
+            if excess := answer.excess(chunk):
+                trace.failure = HttpError(code=TOO_MUCH, message=excess)
+            return excess is None
+
+        return check
+
+    def _stream_check(self) -> Callable[[bytes], bool]:
+        """The same for a stream without an end; if a message in it is too much, nothing more is taken."""
+        elements = Elements(LIST_ELEMENTS)  # the old kind's answers come there, lists too
+        elements.begin(events=True, each=True)
+
+        def check(chunk: bytes) -> bool:
+            if fits := elements.take(chunk):
+                return fits
+            message = too_many_elements("A message of the server", LIST_ELEMENTS)
+            self._end(HttpError(code=TOO_MUCH, message=message))
+            return False
+
+        return check
 
     async def _refusal(self, request: httpx2.Request, response: httpx2.Response, trace: Trace) -> httpx2.Response:
         """A refusal is written down unless it is an error of JSON-RPC, which the SDK understands."""
@@ -142,13 +205,13 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
         return httpx2.Response(status, headers=headers, content=body)
 
-    async def _answered(self, request: httpx2.Request, response: httpx2.Response, trace: Trace) -> httpx2.Response:
-        """An answer, which has to be one to this request where nothing else can follow. Raises _Refused."""
-        asked = _read(request.content) if request.method == "POST" and not self._old else None
-        if asked is None or asked.method is None or not isinstance(asked.id, str | int):
-            return response
+    async def _answered(self, asked: _Message | None, response: httpx2.Response, trace: Trace) -> httpx2.Response:
+        """What answers a message. In JSON, where nothing else can follow, that has to be the reply to a request. Raises
+        _Refused."""
         kind = response.headers.get("content-type", "").lower()
-        if response.status_code == 202 or not kind.startswith("application/json"):
+        if self._old or response.status_code == 202 or not kind.startswith("application/json"):
+            return response
+        if asked is None or asked.method is None or not isinstance(asked.id, str | int):
             return response
         assert isinstance(response.stream, _Body)
         try:
@@ -161,11 +224,11 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
         return httpx2.Response(response.status_code, headers=headers, content=found)
 
-    def _end(self) -> None:
-        """Takes nothing more from this server: it floods. All calls that wait for it fail."""
-        self._ended = _FLOOD
+    def _end(self, error: HttpError) -> None:
+        """Takes nothing more from this server. All calls that wait for it fail."""
+        self._ended = error
         for trace in (self._trace, *self._calls):
-            trace.failure = _FLOOD
+            trace.failure = error
             trace.give_up()
 
     def _failed(self, trace: Trace, error: HttpError) -> httpx2.Response:
@@ -185,30 +248,35 @@ class _Body(httpx2.AsyncByteStream):
         self,
         stream: httpx2.AsyncByteStream,
         trace: Trace,
-        limit: int | None,
+        check: Callable[[bytes], bool],
         flow: Flow | None,
         on_flood: Callable[[], None],
+        turn: Callable[[], Awaitable[None]],
     ) -> None:
-        """`flow`: counts the events in it; `on_flood` is called when they are too many."""
+        """`check`: whether a chunk is not too much. `flow`: counts the events in it; `on_flood` is called when they are
+        too many. `turn`: waited for before what is long is handed on."""
         self._stream = stream
         self._trace = trace
-        self._limit = limit
+        self._check = check
         self._flow = flow
         self._on_flood = on_flood
+        self._turn = turn
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = self._stream.__aiter__()
         taken = 0
         while (chunk := await self._next(chunks)) is not None:
-            taken += len(chunk)
-            if self._limit is not None and taken > self._limit:
-                message = f"The server's answer has more than {self._limit} bytes."
-                self._trace.failure = HttpError(code=TOO_MUCH, message=message)
-                return
             if self._flow is not None and not self._flow.take(chunk):
                 self._on_flood()
                 return
+            if not self._check(chunk):
+                return
+            taken += len(chunk)
+            if self._flow is not None and taken > LONG:  # a message may end in each chunk
+                await self._turn()
             yield chunk
+        if taken > LONG:
+            await self._turn()
 
     async def read(self, limit: int) -> bytes:
         """The beginning of the body; closes it."""
@@ -249,7 +317,7 @@ def certificates() -> ssl.SSLContext:
 _FLOOD = HttpError(
     code=TOO_MUCH,
     message=f"The server sends too much besides its answers: more than {MESSAGES} messages at once and "
-    f"{MESSAGES_PER_SECOND:g} a second, or streams without an end.",
+    f"{MESSAGES_PER_SECOND:g} a second, or lists or streams without an end.",
 )
 
 
@@ -285,14 +353,19 @@ class _Message(msgspec.Struct):
 
     id: object = None
     method: str | None = None
+    params: dict[str, object] | None = None
     error: dict[str, object] | None = None
     jsonrpc: str | None = None
 
 
-def _is_notification(body: bytes) -> bool:
+def _is_notification(message: _Message | None) -> bool:
     """Whether a message of ours waits for no answer: notifications, and answers to the server's requests."""
-    message = _read(body)
     return message is not None and (message.id is None or message.method is None)
+
+
+def _is_next_page(message: _Message | None) -> bool:
+    """Whether a message of ours asks for more of a list of tools that has begun to come."""
+    return message is not None and message.method == "tools/list" and bool((message.params or {}).get("cursor"))
 
 
 def _is_rpc_error(body: bytes) -> bool:
@@ -303,5 +376,5 @@ def _is_rpc_error(body: bytes) -> bool:
 def _read(body: bytes) -> _Message | None:
     try:
         return msgspec.json.decode(body, type=_Message)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -7,5 +7,4 @@ local record = redis.call('HMGET', KEYS[1], 'owner', 'status')
 if record[1] ~= ARGV[1] then return false end
 if record[2] ~= 'queued' and record[2] ~= 'in_progress' then return {record[2], 0} end
 redis.call('HSET', KEYS[1], 'cancel', '1')
-local taken = redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3])
-return {record[2], taken and 1 or 0}
+return {record[2], own(KEYS[2], ARGV[2], ARGV[3]) and 1 or 0}

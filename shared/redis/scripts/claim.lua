@@ -8,7 +8,7 @@
 --       what is claimed and held go, prefix of jobs, prefix of records, prefix of tries, suspects wanted, tries of one,
 --       then the jobs that run here: if a lease of theirs has lapsed, it is renewed
 -- Returns how many suspects were passed over, then the ids taken, each followed by its score and whether it is a suspect
--- (1 or 0).
+-- (1 or 0). What is leased to this very token already was taken by a call whose answer was lost: it is taken again.
 if redis.call('ZCARD', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
   return {0}
@@ -39,6 +39,15 @@ local function room(owner)
   return share - live
 end
 
+-- Notes a job that the caller has the lease of.
+local function took(id, owner, score, suspect)
+  running[owner] = (running[owner] or 0) + 1
+  taken[#taken + 1] = id
+  taken[#taken + 1] = score
+  taken[#taken + 1] = suspect and 1 or 0
+  places = places - 1
+end
+
 -- Leases a job; false when somebody holds it, who is then ending it.
 local function take(id, owner, score, suspect)
   redis.call('HSET', KEYS[2], id, owner)
@@ -47,43 +56,57 @@ local function take(id, owner, score, suspect)
     redis.call('SADD', ARGV[3] .. owner, id)
     redis.call('PEXPIRE', ARGV[3] .. owner, ARGV[7])
   end
-  running[owner] = (running[owner] or 0) + 1
-  taken[#taken + 1] = id
-  taken[#taken + 1] = score
-  taken[#taken + 1] = suspect and 1 or 0
-  places = places - 1
+  took(id, owner, score, suspect)
   return true
 end
 
 local here = {}
 for i = 13, #ARGV do here[ARGV[i]] = true end
 
-local left = {}
+local left, mine = {}, {}
 local claimed = redis.call('HGETALL', KEYS[2])
 for i = 1, #claimed, 2 do
   local id, owner = claimed[i], claimed[i + 1]
-  if here[id] or redis.call('EXISTS', ARGV[1] .. id) == 1 then
+  local holder = here[id] or redis.call('GET', ARGV[1] .. id)
+  if holder and holder ~= ARGV[4] then
     running[owner] = (running[owner] or 0) + 1
   else
     local score = redis.call('ZSCORE', KEYS[1], id)
-    if score then left[#left + 1] = {id, owner, score} else redis.call('HDEL', KEYS[2], id) end
+    if not score then
+      redis.call('HDEL', KEYS[2], id)
+    elseif holder then
+      mine[#mine + 1] = {id, owner, score}
+    else
+      left[#left + 1] = {id, owner, score}
+    end
   end
 end
-table.sort(left, function(a, b)
+local function older(a, b)
   local first, second = tonumber(a[3]), tonumber(b[3])
   return first < second or first == second and a[1] < b[1]
-end)
-for _, job in ipairs(left) do  -- whatever the share: somebody is in the middle of reading these
-  if places == 0 then break end
+end
+table.sort(mine, older)
+table.sort(left, older)
+local function is_suspect(id)
+  return tonumber(redis.call('GET', ARGV[10] .. id) or 0) >= tonumber(ARGV[12])
+end
+for _, job in ipairs(mine) do  -- a retried call
   local id, owner, score = unpack(job)
-  local suspect = tonumber(redis.call('GET', ARGV[10] .. id) or 0) >= tonumber(ARGV[12])
-  if not suspect or suspects > 0 then
+  local suspect = is_suspect(id)
+  if suspect then suspects = suspects - 1 end
+  took(id, owner, score, suspect)
+end
+for _, job in ipairs(left) do  -- whatever the share: somebody is in the middle of reading these
+  if places == 0 and #mine == 0 then break end
+  local id, owner, score = unpack(job)
+  local suspect = is_suspect(id)
+  if suspect and suspects <= 0 then
+    taken[1] = taken[1] + 1
+  elseif places > 0 then
     if suspect then suspects = suspects - 1 end
     take(id, owner, score, suspect)
     local deadline = id .. '\n' .. KEYS[1]
     if redis.call('ZREM', KEYS[5], deadline .. '\nlost') == 1 then redis.call('ZADD', KEYS[5], 0, deadline) end
-  else
-    taken[1] = taken[1] + 1
   end
 end
 

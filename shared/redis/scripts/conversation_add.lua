@@ -5,15 +5,16 @@
 -- Returns {0} when done, {1} when this owner has no such conversation, {2, id of the response that holds it}, or
 -- {3, id of an item that is in it already}.
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return {1} end
-local held = holder(KEYS[1], ARGV[2], ARGV[3])
-if held then return {2, held} end
 local repeated, same = false, true
 for i = 7, #ARGV, 2 do
   local item = redis.call('HGET', KEYS[3], ARGV[i])
   repeated = repeated or item and ARGV[i]
   same = same and item == ARGV[i + 1]
 end
-if repeated then return same and {0} or {3, repeated} end  -- all of them the same: a retried call
+if repeated and same then return {0} end  -- all of them are there: a retried call
+local held = holder(KEYS[1], ARGV[2], ARGV[3])
+if held then return {2, held} end
+if repeated then return {3, repeated} end
 add_items(KEYS[1], KEYS[2], KEYS[3], 7, #ARGV, ARGV[5], ARGV[6])
 keep(KEYS[1], KEYS[2], KEYS[3], ARGV[4])
 return {0}

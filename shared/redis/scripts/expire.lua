@@ -3,6 +3,7 @@
 -- KEYS: deadlines, lease, queue, claimed
 -- ARGV: the entry as it was read, its deadline (keys.deadline), job id, token, lease ms, ms until it is looked at again
 -- Returns whether the caller has the lease now.
+if redis.call('GET', KEYS[2]) == ARGV[4] then return 1 end  -- a retried call
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)

@@ -5,9 +5,12 @@
 --       stored (1 or 0), conversation ttl s, bytes of text in the items for it, their calls, number of them, id, item, id,
 --       item ..., sequence number of the first event (after a ! where the end may follow a hole), event, event ... (the
 --       last one is the terminal event)
--- Returns 0 when the lease is lost, 1 when done, or -1 - length where the log ends before the first event: nothing was
--- done.
-if not holds(KEYS[1], KEYS[3], KEYS[5], ARGV[1]) then return 0 end
+-- Returns 0 when the lease is lost, 1 when done (also when it had been done: a retried call, known by its token beside the
+-- terminal event), or -1 - length where the log ends before the first event: nothing was done.
+if not holds(KEYS[1], KEYS[3], KEYS[5], ARGV[1]) then
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+  return last and last[2][2] == ARGV[#ARGV] and last[2][4] == ARGV[1] and 1 or 0
+end
 local at = 15 + 2 * ARGV[14]  -- where the sequence number is
 local torn = string.sub(ARGV[at], 1, 1) == '!'
 if torn then ARGV[at] = string.sub(ARGV[at], 2) end
@@ -18,7 +21,9 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   local first = tonumber(ARGV[at])
   if first > length and not torn then return -1 - length end
   for i = at + 1 + math.max(length - first, 0), #ARGV do
-    redis.call('XADD', KEYS[2], (first + i - at - 1) .. '-1', 'e', ARGV[i])
+    local entry = {(first + i - at - 1) .. '-1', 'e', ARGV[i]}
+    if i == #ARGV then entry[4], entry[5] = 'by', ARGV[1] end
+    redis.call('XADD', KEYS[2], unpack(entry))
   end
   redis.call('HSET', KEYS[3], 'status', ARGV[5], 'response', ARGV[6])
   redis.call('HINCRBY', KEYS[3], 'context_bytes', ARGV[9])

@@ -1,7 +1,7 @@
 -- Gives a job back to its queue and wakes another worker, or takes it out of the queue. Only the lease holder may.
 -- KEYS: lease, queue, job, retry, wake, claimed, deadlines
 -- ARGV: token, job id, whether the job is done (1) or to be run again (0)
--- Returns 0 when the lease is lost, 1 when done.
+-- Returns 0 when the lease is lost, which it is for a retried call as well, 1 when done.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] == '1' then
   redis.call('DEL', KEYS[1], KEYS[3], KEYS[4])

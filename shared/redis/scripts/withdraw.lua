@@ -10,5 +10,5 @@ redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('ZREM', KEYS[6], ARGV[1])
 if redis.call('EXISTS', KEYS[6]) == 0 then redis.call('ZREM', KEYS[5], ARGV[2]) end
 redis.call('ZREM', KEYS[8], ARGV[1] .. '\n' .. KEYS[2])
-redis.call('DEL', KEYS[10])
+redis.call('EXPIRE', KEYS[10], 60)  -- for a retried call to answer the same
 return tries

@@ -16,7 +16,7 @@ from shared.schema.mcp import HttpError
 from shared.settings import Settings
 from tests.certificates import certificate
 from tests.mcp_servers import calculator, faulty, status
-from workers.mcp import ServerFailed, Servers, transport
+from workers.mcp import Room, ServerFailed, Servers, transport
 from workers.mcp.trace import Trace
 
 
@@ -188,7 +188,7 @@ async def test_an_authority_that_is_not_known(tmp_path: Path) -> None:
 async def test_requests_to_another_origin_are_not_sent_whoever_makes_them() -> None:
     async with calculator() as running:
         target = await McpHosts(["127.0.0.1"]).check(running.url)
-        pinned = transport.PinnedTransport(target, Trace(), seconds=5, max_body=1000, old=False)
+        pinned = transport.PinnedTransport(target, Trace(), seconds=5, max_body=1000, old=False, turn=Room(0).turn)
         async with httpx2.AsyncClient(transport=pinned) as client:
             assert (await client.get(running.url)).status_code not in (403, 502)
             for url in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from api.limits import check_limits, check_nesting
 from api.media.reader import MediaReader, check_vision
 from api.references import resolve
 from api.remote import RemoteServers
-from api.tools import read_choice, read_format, read_tools
+from api.tools import Offered, check_tools, read_choice, read_format, read_tools
 from api.validation import ENCRYPTED_REASONING, LOGPROBS
 from shared.emitter import Emitter
+from shared.lanes import looked_into
 from shared.mcp_server import Server, seal
 from shared.redis import counting, records
 from shared.redis.conversations import Opening
@@ -41,6 +41,7 @@ from shared.schema.response import TERMINAL, ConversationRef, ReasoningConfig, R
 from shared.schema.tools import Tool, ToolChoice
 from shared.sealing import sealer_of
 from shared.settings import Settings
+from shared.trials import Trials
 
 TEMPLATE_BYTES = 2048  # what a chat template may add to a prompt, beyond what it adds for each item
 ITEM_BYTES = 64
@@ -213,14 +214,17 @@ class Creation:
     async def _checked(
         self, request: CreateResponse
     ) -> tuple[list[Tool], dict[str, Server], ToolChoice, TextFormat | None]:
-        """Schemas and grammars are checked in a thread: a large one takes long enough to be felt by other requests."""
+        """Schemas and grammars are checked in threads: some take long enough to be felt by other requests."""
+        offered: Offered | None = None  # read once
 
-        def checked() -> tuple[list[Tool], dict[str, Server], ToolChoice, TextFormat | None]:
+        def checked(trials: Trials) -> tuple[list[Tool], dict[str, Server], ToolChoice, TextFormat | None]:
+            nonlocal offered
             refuse_hosted = self._settings.hosted_tools == "refuse"
-            tools, servers = read_tools(request, self._remote, refuse_hosted=refuse_hosted)
-            return tools, servers, read_choice(request, tools), read_format(request)
+            offered = offered or read_tools(request, self._remote, refuse_hosted=refuse_hosted)
+            check_tools(offered.tools, trials)
+            return *offered, read_choice(request, offered.tools), read_format(request, trials)
 
-        return await asyncio.to_thread(checked) if request.tools or request.text else checked()
+        return await looked_into(checked) if request.tools or request.text else checked(Trials())
 
     async def _read(self, request: CreateResponse, response_id: str, owner: str) -> list[Item | ItemReference]:
         def read() -> list[Item | ItemReference]:

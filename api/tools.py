@@ -12,7 +12,7 @@ from api.errors import ApiError, shown
 from api.limits import MAX_TOOLS
 from api.remote import MAX_SERVERS, RemoteServers
 from api.validation import reading, refuse
-from shared.grammar import Unsupported, check_grammar, check_parameters, check_schema, check_size
+from shared.grammar import check_grammar, check_parameters, check_schema, check_size
 from shared.mcp_server import Server
 from shared.schema.request import CreateResponse, JsonSchemaFormat, TextFormat
 from shared.schema.tools import (
@@ -28,7 +28,8 @@ from shared.schema.tools import (
     Tool,
     ToolChoice,
 )
-from shared.trial import Trials
+from shared.trials import Trials
+from shared.unsupported import Unsupported
 
 log = structlog.get_logger()
 
@@ -101,15 +102,18 @@ def read_tools(request: CreateResponse, remote: RemoteServers, *, refuse_hosted:
         elif read:
             tools.append(read)
     _check_servers(servers)
+    return Offered(tools, servers)
+
+
+def check_tools(tools: list[Tool], trials: Trials) -> None:
+    """Raises ApiError where a tool cannot be offered or called as it asks for; OutOfTime as `trials` do."""
     seen: set[tuple[str | None, str]] = set()
-    trials = Trials()
     for where, namespace, tool in _callable(tools):
         if (namespace, tool.name) in seen:
             message = f"{where}: there is another tool called '{tool.name}'."
             raise ApiError(400, message, param=f"{where}.name", code="invalid_value")
         seen.add((namespace, tool.name))
         _check(tool, where, trials)
-    return Offered(tools, servers)
 
 
 def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
@@ -145,12 +149,15 @@ def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
     return choice
 
 
-def read_format(request: CreateResponse) -> TextFormat | None:
-    """The output format. Raises ApiError where no output can be held to its schema."""
+def read_format(request: CreateResponse, trials: Trials) -> TextFormat | None:
+    """The output format. Raises ApiError where no output can be held to its schema; OutOfTime as `trials` do."""
     chosen = request.text.format if request.text else None
     if isinstance(chosen, JsonSchemaFormat):
         try:
-            (check_size if chosen.strict is False else check_schema)(chosen.schema)
+            if chosen.strict is False:
+                check_size(chosen.schema)
+            else:
+                check_schema(chosen.schema, trials)
         except Unsupported as error:
             where = "text.format.schema" + (f".{error.path}" if error.path else "")
             raise ApiError(400, f"{where}: {error}", param=where, code="invalid_json_schema") from None

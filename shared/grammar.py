@@ -7,18 +7,21 @@ The front end refuses here what a worker could not keep. llguidance (https://git
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from llguidance import LLMatcher
 
 from shared.endless import is_endless
 from shared.excess import DATA, GROUPS, excess, is_number, kept_bounds, regex_excess
-from shared.grammar_apart import is_risky, tried_apart
+from shared.grammar_apart import is_risky
+from shared.lark import lark_tokens
+from shared.quoted import quoted_lark
 from shared.remembered import Remembered
-from shared.trial import LIMITS, Trials
+from shared.trials import SECONDS, OutOfTime, Trials
+from shared.unsupported import Unsupported
 
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 60
@@ -31,34 +34,50 @@ JSON_STYLE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexibl
 """One way to write JSON, as `json.dumps` and chat templates do: what is left without choice needs no sampling."""
 
 
-class Unsupported(ValueError):
-    """Something that no output can be held to. `path` leads to it, such as `properties.a.anyOf[0]`; "" is the whole."""
-
-    def __init__(self, message: str, path: str = "") -> None:
-        super().__init__(message)
-        self.path = path
-
-
 def check_schema(schema: Any, trials: Trials | None = None) -> None:
-    """Raises Unsupported, with the place and the keyword, where output cannot be held to a JSON schema."""
-    check_size(schema)
-    if (found := _refused(schema, trials or Trials())) is not None:
-        problem, place = found
+    """Raises Unsupported, with the place and the keyword, where output cannot be held to a JSON schema; OutOfTime where
+    a first look does not tell."""
+    text = check_size(schema)
+    trials = trials or Trials()
+    if (known := _CHECKED.get(text)) is None:
+        with _in_time(trials):
+            known = (_refused(schema, trials),)
+        if not trials.used_up:
+            _CHECKED.put(text, known, len(text) // 16 if known[0] else 0)
+    if known[0] is not None:
+        problem, place = known[0]
         raise Unsupported(_explained(problem), _written(place))
 
 
-def check_size(schema: Any) -> None:
-    """Raises Unsupported for a schema that is none, or too large to be looked at."""
+# agents send the same tools with every request
+_CHECKED: Remembered[tuple[tuple[str, Place] | None]] = Remembered(entries=16_384, size=1024 * 1024)
+
+
+@contextmanager
+def _in_time(trials: Trials) -> Iterator[None]:
+    """What takes more than the request's time is refused; more than that of a first look, it raises OutOfTime."""
+    try:
+        yield
+    except OutOfTime:
+        if trials.first_look:
+            raise
+        message = f"The request's schemas and grammars take more than {SECONDS:.0f} s to look into, up to this one."
+        raise Unsupported(message) from None
+
+
+def check_size(schema: Any) -> str:
+    """A schema as JSON text. Raises Unsupported for one that is none, or too large to be looked at."""
     if not isinstance(schema, Mapping):
         raise Unsupported("A JSON schema must be an object.")
     if (deep := _too_deep(schema)) is not None:
         raise Unsupported(f"The schema is nested more than {MAX_SCHEMA_DEPTH} levels deep.", deep)
     try:
-        size = len(json.dumps(schema))
+        text = json.dumps(schema)
     except (TypeError, ValueError) as error:
         raise Unsupported(f"The schema is not JSON: {error}.") from error
-    if size > MAX_SCHEMA_BYTES:
-        raise Unsupported(f"The schema has {size} bytes as JSON; at most {MAX_SCHEMA_BYTES} are possible.")
+    if len(text) > MAX_SCHEMA_BYTES:
+        raise Unsupported(f"The schema has {len(text)} bytes as JSON; at most {MAX_SCHEMA_BYTES} are possible.")
+    return text
 
 
 def arguments_schema(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -77,40 +96,71 @@ def check_parameters(parameters: Mapping[str, Any], *, strict: bool, trials: Tri
         check_schema(arguments_schema(parameters), trials)
 
 
-def loosened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def loosened(schema: Mapping[str, Any], trials: Trials | None = None) -> Mapping[str, Any]:
     """The part of a schema that output can be held to: all but what cannot be kept, at worst the type alone.
 
-    May take some seconds for a hostile one: call it off the event loop. The same schema always gives the same.
+    That takes from what `trials` may search; what is left when they have no more, or no more time, is its type alone.
+    Raises OutOfTime where a first look does not tell. But for the time, the same schemas always give the same, and are
+    looked into once.
     """
+    trials = trials or Trials()
+    bare = {"type": _type_of(schema)}
     try:
-        check_size(schema)
+        text = check_size(schema)
     except Unsupported:
-        return {"type": _type_of(schema)}
-    text = json.dumps(schema)
-    if (found := _LOOSENED.get(text)) is None:
-        kept = _loosened(json.loads(text))
-        found = (kept,)
-        _LOOSENED.put(text, found, 0 if kept is None else len(json.dumps(kept)))
-    [kept] = found
-    return schema if kept is None else kept
+        return bare
+    known = _LOOSENED.get(text)
+    if known is None or (known.open and known.cost < trials.searched):
+        try:
+            known = _loosened(json.loads(text), trials)
+        except OutOfTime:
+            if trials.first_look:
+                raise
+            return bare
+        _LOOSENED.put(text, known, 0 if known.whole else len(json.dumps(known.schema)))
+    trials.searched -= known.cost
+    if known.open or trials.searched < 0:
+        trials.searched = 0
+        return bare
+    return schema if known.whole else known.schema
+
+
+def loosened_arguments(parameters: Mapping[str, Any], trials: Trials | None = None) -> dict[str, Any]:
+    """The same for a function's parameters: arguments that are always an object's, at worst any object."""
+    anything = arguments_schema(None)
+    kept = arguments_schema(loosened({**arguments_schema(parameters), "type": "object"}, trials))
+    return kept if arguments_schema(loosened(kept, trials)) == kept else anything
+
+
+class _Loosened(NamedTuple):
+    """What is kept of a schema."""
+
+    schema: Mapping[str, Any]  # empty where all is kept
+    whole: bool
+    cost: int  # bytes that were searched
+    open: bool = False  # whether the search ended there without a result
 
 
 # one response may have hundreds of tools, asked for in each of its rounds; a schema that is kept whole takes no room
-_LOOSENED: Remembered[tuple[Mapping[str, Any] | None]] = Remembered(entries=16_384, size=8 * 1024 * 1024)
+_LOOSENED: Remembered[_Loosened] = Remembered(entries=16_384, size=8 * 1024 * 1024)
 
 
-def _loosened(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """None where all of a schema can be kept."""
-    current, trials = schema, Trials(apart_seconds=math.inf)  # the search has an end of its own
-    search = _Search(trials)
+def _loosened(schema: Mapping[str, Any], trials: Trials) -> _Loosened:
+    """Raises OutOfTime."""
+    bare = {"type": _type_of(schema)}
+    trials.renew()  # else it would depend on the schemas before
+    current, search = schema, _Search(trials, min(MAX_TRIED, trials.searched))
     while (found := _refused(current, trials, search)) is not None:
         _, place = found
-        if not place or search.over:
-            break
+        if search.late:
+            raise OutOfTime
+        if search.over and search.most < MAX_TRIED:
+            return _Loosened(bare, False, search.most, open=True)
+        own_type = place == ("type",) and current["type"] == bare["type"]  # what is left of a schema without it?
+        if not place or own_type or search.over:
+            return _Loosened(bare, False, search.tried)
         current = _without(current, place)
-    else:
-        return None if current is schema else current
-    return {"type": _type_of(schema)}
+    return _Loosened({} if current is schema else current, current is schema, search.tried)
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:
@@ -119,46 +169,36 @@ def _type_of(schema: Mapping[str, Any]) -> str:
 
 
 def check_grammar(definition: str, syntax: str, trials: Trials | None = None) -> None:
-    """Raises Unsupported where a custom tool's input cannot be held to a grammar. `syntax`: lark or regex."""
+    """Raises Unsupported where a custom tool's input cannot be held to a grammar, by whatever model; OutOfTime where a
+    first look does not tell. `syntax`: lark or regex."""
     if len(definition.encode(errors="replace")) > MAX_GRAMMAR_BYTES:
         raise Unsupported(f"The grammar is longer than {MAX_GRAMMAR_BYTES} bytes.")
-    if syntax == "regex":
-        grammar = LLMatcher.grammar_from_regex(definition)
-        problem = regex_excess(definition) or _validated(grammar) or (trials or Trials()).problem(grammar)
-    else:
-        problem = None
-        for token in lark_tokens(definition):
-            problem = problem or (regex_excess(token.text) if token.kind == "regex" else None)
-            if token.kind in ("reference", "special") or token.text in ("%llguidance", "%json", "%lark", "%regex"):
-                raise Unsupported(f"{token.text} cannot be used in a tool's grammar.")
-        problem = problem or tried_apart(LLMatcher.grammar_from_lark(definition), trials or Trials())
+    trials = trials or Trials()
+    with _in_time(trials):
+        if syntax == "regex":
+            grammar = LLMatcher.grammar_from_regex(definition)
+            problem = regex_excess(definition) or trials.refusal(grammar) or trials.problem(grammar)
+        else:
+            problem = _lark_problem(definition, trials)
     if problem is not None:
         raise Unsupported(f"The grammar cannot be used: {_short(problem)}")
 
 
-class LarkToken(NamedTuple):
-    kind: str  # string, regex, comment, directive, reference, special, space, other
-    text: str
-
-
-_LARK = re.compile(
-    r"""(?P<string>"(?:[^"\\\n]|\\.)*"i?)
-      | (?P<comment>(?://|\#)[^\n]*)
-      | (?P<regex>/(?:[^/\\\n]|\\.)+/[imslux]*)
-      | (?P<directive>%[a-z]+)
-      | (?P<reference>@[\w-]+)
-      | (?P<special><[^<>\s]+>)
-      | (?P<space>\s+)
-      | (?P<other>\w+|.)""",
-    re.VERBOSE,
-)
-
-
-def lark_tokens(definition: str) -> Iterator[LarkToken]:
-    """The words of a Lark grammar; joined they are the definition again."""
-    for match in _LARK.finditer(definition):
-        assert match.lastgroup
-        yield LarkToken(match.lastgroup, match.group())
+def _lark_problem(definition: str, trials: Trials) -> str | None:
+    """Why a Lark grammar cannot be used, as it is or inside a JSON string, as some models write it."""
+    problem = None
+    for token in lark_tokens(definition):
+        problem = problem or (regex_excess(token.text) if token.kind == "regex" else None)
+        if token.kind in ("reference", "special") or token.text in ("%llguidance", "%json", "%lark", "%regex"):
+            raise Unsupported(f"{token.text} cannot be used in a tool's grammar.")
+    problem = problem or trials.whole_problem(LLMatcher.grammar_from_lark(definition))
+    if problem is not None:
+        return problem
+    try:
+        quoted = quoted_lark(definition)
+    except Unsupported as error:
+        raise Unsupported(f"{error} cannot be used in a tool's grammar.") from None
+    return trials.whole_problem(LLMatcher.grammar_from_lark(quoted))
 
 
 def guided(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +247,7 @@ def _number(value: Any) -> float | None:
 def _problem(schema: Mapping[str, Any], grammar: str, trials: Trials) -> str | None:
     if (problem := excess(schema)) is not None:
         return problem
-    if (problem := tried_apart(grammar, trials) if is_risky(schema) else _validated(grammar)) is not None:
+    if (problem := (trials.whole_problem if is_risky(schema) else trials.refusal)(grammar)) is not None:
         return problem
     return "it requires itself, so that no output would have an end" if is_endless(schema) else None
 
@@ -258,11 +298,6 @@ def _tried_place(schema: Mapping[str, Any], trials: Trials) -> Place:
     return (*place, keyword) if keyword else place
 
 
-def _validated(grammar: str) -> str | None:
-    refused, messages = LLMatcher.validate_grammar_with_warnings(grammar, limits=LIMITS)
-    return str(messages[0]) if refused else None
-
-
 def _too_deep(schema: Any) -> str | None:
     """The path to something nested too deep, without recursion."""
     waiting: list[tuple[Any, str, int]] = [(schema, "", 0)]
@@ -284,31 +319,36 @@ Place = tuple[str | int, ...]
 class _Search:
     """For what a schema is refused for; so much of it and no more."""
 
-    def __init__(self, trials: Trials) -> None:
+    def __init__(self, trials: Trials, most: int = MAX_TRIED) -> None:
         self._trials = trials
-        self._tried = 0  # bytes
+        self.most = most
+        self.tried = 0  # bytes
 
     @property
     def over(self) -> bool:
-        return self._tried > MAX_TRIED
+        return self.tried > self.most
+
+    @property
+    def late(self) -> bool:
+        return self._trials.left <= 0 and not self._trials.first_look
 
     def problem(self, schema: Mapping[str, Any]) -> str | None:
         grammar = json_grammar(schema)
-        self._tried += len(grammar) + (APART_BYTES if is_risky(schema) else STEP_BYTES)
+        self.tried += len(grammar) + (APART_BYTES if is_risky(schema) else STEP_BYTES)
         return _problem(schema, grammar, self._trials)
 
     def place(self, schema: Mapping[str, Any], problem: str) -> Place:
         """What leads to the innermost schema that is refused by itself, and to the keyword where the message names
-        one."""
+        one. Raises OutOfTime."""
         definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
         place, current = Place(), schema
         while True:
             for step, inner in _inner(current):
+                if self.over or self.late:
+                    return place
                 if isinstance(inner, Mapping) and (found := self.problem({**definitions, **inner})) is not None:
                     place, current, problem = place + step, inner, found
                     break
-                if self.over:
-                    return place
             else:
                 break
         keyword = re.search(r'Unimplemented keys: \["([^"]+)"', problem)

@@ -1,12 +1,13 @@
 """Whether a text by a grammar can be written at all: tried on a vocabulary of bytes, a few steps far.
 
 llguidance takes a grammar without looking far into it. What has no way on, or costs more than its limits allow, shows
-when a text is written; here it shows before there is a response.
+when a text is written; here it shows before there is a response. It holds the interpreter meanwhile, for half a second
+at a small schema: what comes from outside is tried in a process of its own (`shared.grammar_apart`).
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
@@ -21,35 +22,16 @@ LIMITS = LLParserLimits(
 
 STEPS = 24  # what is forced is one of them
 FORCED_BYTES = 4096  # of a walk: 80,000 would take seconds
-TRIALS = 64  # of one request: about a millisecond each, at worst some 100
-APART_SECONDS = 10.0  # of one request: what its trials in processes of their own may take of a processor
-REMEMBERED = 1024  # trials whose outcome is kept
-SMALL = 16 * 1024  # bytes of grammars that are remembered
 
 
-class Trials:
-    """The trials of one request: so many and no more. What is left untried is taken to be possible, but for what has to
-    be tried in a process of its own (`shared.grammar_apart`): that takes from `apart_seconds`, and is refused without
-    any."""
-
-    def __init__(self, most: int = TRIALS, apart_seconds: float = APART_SECONDS) -> None:
-        self._left = most
-        self.apart_seconds = apart_seconds
-
-    def problem(self, grammar: str) -> str | None:
-        """Why no text by the grammar can be written; None where none was found."""
-        if self._left <= 0:
-            return None
-        self._left -= 1
-        return _remembered(grammar) if len(grammar) <= SMALL else _problem(grammar)
+def validated(grammar: str) -> str | None:
+    """Why llguidance does not take a grammar; None where it does."""
+    refused, messages = LLMatcher.validate_grammar_with_warnings(grammar, limits=LIMITS)
+    return str(messages[0]) if refused else None
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _remembered(grammar: str) -> str | None:
-    return _problem(grammar)
-
-
-def _problem(grammar: str) -> str | None:
+def tried(grammar: str) -> str | None:
+    """Why no text by a grammar can be written; None where nothing was found."""
     matcher = LLMatcher(_bytes(), grammar, log_level=0, limits=LIMITS)
     for turn in range(3):
         walk = matcher.deep_copy()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from shared.lanes import looked_into
 from shared.redis.records import Generation
 from shared.schema.items import Item, McpCall, OutputItem
 from shared.schema.request import JsonObjectFormat, JsonSchemaFormat
@@ -55,7 +56,7 @@ async def demand_of(
         format=schema,
         strict=strict,
     )
-    return await asyncio.to_thread(asked) if tools.loose or not strict else asked()
+    return await looked_into(lambda trials: asked(trials=trials)) if tools.loose or not strict else asked()
 
 
 def _choice(choice: ToolChoice) -> ToolChoice:

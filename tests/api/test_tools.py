@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.schema.tools import CustomChoice, CustomTool, FunctionChoice, FunctionTool, NamespaceTool
+from shared.trials import Trials
 from tests.conftest import StackFactory
 from tests.stack import Stack
 from tests.wire import check_response, check_stream, text_of
@@ -289,6 +290,21 @@ async def test_what_need_not_be_kept_is_not_refused(qwen: Stack) -> None:
         status, response = await qwen.post(input="Hi", **fields)
         assert status == 400
         assert response["error"]["param"].endswith("properties.a.uniqueItems")
+
+
+async def test_the_tool_that_is_too_much_to_look_into_is_named(qwen: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the time of the request; what is known takes none."""
+    known = {**WEATHER, "name": "known", "parameters": {"type": "object", "properties": {"known": {"type": "string"}}}}
+    other = {**known, "name": "other", "parameters": {"type": "object", "properties": {"other": {"type": "string"}}}}
+    qwen.engine.play(Script("Hello"), Script("Hello"))
+    assert (await qwen.post(input="Hi", tools=[known]))[0] == 200
+    monkeypatch.setattr(
+        "shared.lanes.Trials", lambda seconds=0.0, first_look=False: Trials(seconds=0.0, first_look=first_look)
+    )
+    assert (await qwen.post(input="Hi", tools=[known]))[0] == 200
+    status, body = await qwen.post(input="Hi", tools=[known, other])
+    assert (status, body["error"]["param"]) == (400, "tools[1].parameters")
+    assert "take more than 5 s to look into" in body["error"]["message"]
 
 
 async def test_all_tools_together_have_a_size(qwen: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 import shared.grammar
+import shared.grammar_apart
+import shared.trials
 from shared.excess import LARGEST, regex_size
 from shared.grammar import (
-    Unsupported,
     check_grammar,
     check_parameters,
     check_schema,
     json_grammar,
-    lark_tokens,
     loosened,
+    loosened_arguments,
 )
-from shared.grammar_apart import START_SECONDS
+from shared.grammar_apart import Outcome, tried_apart
+from shared.lark import lark_tokens
 from shared.remembered import Remembered
 from shared.settings import Settings
-from shared.trial import Trials
+from shared.trials import OutOfTime, Trials
+from shared.unsupported import Unsupported
 
 OBJECT = {"type": "object"}
 
@@ -489,15 +495,124 @@ def test_what_is_forced_is_not_followed_to_its_end() -> None:
     in_bounds(lambda: [check_schema({**schema, "title": str(number)}) for number in range(2)])
 
 
-def test_one_request_gets_no_more_than_some_seconds_of_processes() -> None:
+def test_one_request_gets_no_more_than_some_seconds() -> None:
     """Each of its grammars is possible: together they would keep a thread for minutes."""
-    trials = Trials(apart_seconds=2.5 * START_SECONDS)
-    for number in range(3):
-        check_grammar(f'start: "one of many" "{number}"', "lark", trials)
-    with pytest.raises(Unsupported, match="more of them that are hard to follow than can be tried"):
-        check_grammar('start: "one of many" "3"', "lark", trials)
-    check_grammar('start: "one of many" "3"', "lark")
-    check_schema({**OBJECT, "properties": {"a": {"type": "string"}}}, trials)  # nothing to try apart
+    over = Trials(seconds=0)
+    object_of = {**OBJECT, "properties": {"one_of_many": {"type": "string"}}}
+    checks: list[Callable[[Trials], None]] = [
+        partial(check_grammar, 'start: "one of many"', "lark"),
+        partial(check_grammar, "one of many", "regex"),
+        partial(check_schema, object_of),
+        partial(check_parameters, {**object_of, "required": ["one_of_many"]}, strict=True),
+    ]
+    for check in checks:
+        with pytest.raises(Unsupported, match="take more than 5 s to look into, up to this one"):
+            check(trials=over)  # type: ignore[call-arg]
+        with pytest.raises(OutOfTime):
+            check(trials=Trials(seconds=0, first_look=True))  # type: ignore[call-arg]
+        check(trials=Trials())  # type: ignore[call-arg]
+    checks[2](trials=over)  # type: ignore[call-arg]  # known by now
+
+
+def fans_out(number: int) -> dict[str, Any]:
+    """7 KB that hold the interpreter for half a second at each byte of a text."""
+    members = {f"p{n}": {"type": "integer", "minimum": n + number} for n in range(100)}
+    one = {**OBJECT, "properties": members, "required": ["p0"]}
+    return {"$defs": {"d": one}, "anyOf": [{"$ref": "#/$defs/d", "x": n} for n in range(100)]}
+
+
+def test_what_a_schema_costs_is_paid_by_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time ends it, and what comes then finds another one."""
+    with pytest.raises(OutOfTime):
+        check_schema(fans_out(1), Trials(seconds=0.05, first_look=True))
+    tried: list[int] = []
+    looked_at = shared.trials.tried_apart
+
+    def noted(grammars: Sequence[str], *how: Any) -> Outcome:
+        tried.append(len(grammars[0]))
+        return looked_at(grammars, *how)
+
+    monkeypatch.setattr(shared.trials, "tried_apart", noted)
+    with contextlib.suppress(Unsupported):  # a fast machine might follow it
+        check_schema(fans_out(1))
+    assert max(tried) > 6000
+    check_schema({**OBJECT, "properties": {"behind_it": {"type": "integer"}}})
+    assert len(tried) > 1
+
+
+def test_a_process_that_was_ended_is_followed_by_another() -> None:
+    grammar = json_grammar(fans_out(2))
+    short = tried_apart([grammar], ["validated", "tried"], 0.05)
+    assert (short.problem is not None, short.sure) == (True, False)
+    assert tried_apart([json_grammar(OBJECT)], ["validated", "tried"]) == (None, ANY, True)
+    for process in list(shared.grammar_apart._idle):
+        process.kill()
+        process.wait()
+    assert tried_apart([json_grammar(OBJECT)], ["validated", "tried"]) == (None, ANY, True)
+
+
+def odd(number: int, properties: int = 6) -> dict[str, Any]:
+    """A schema that has to be searched for the places of what cannot be kept."""
+    pattern = {"type": "string", "pattern": f"(?=x{number})y"}
+    return {**OBJECT, "properties": {f"p{n}": pattern for n in range(properties)}}
+
+
+@pytest.mark.parametrize("first", [range(6), range(5, -1, -1), [3]])
+def test_the_schemas_of_one_request_are_searched_so_far_and_no_further(
+    first: Iterable[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left is any object, the same whatever was known before: another worker may have to go on with it."""
+    monkeypatch.setattr(shared.grammar, "_LOOSENED", Remembered(entries=100, size=10_000))
+    for number in first:
+        loosened(odd(number), one := Trials())
+    trials = Trials()
+    trials.searched = 5 * (trials.searched - one.searched) // 2
+    kept = [len(loosened(odd(number), trials)) for number in range(6)]
+    assert kept == [2, 2, 1, 1, 1, 1]
+    assert len(loosened(OBJECT, trials)) == 1
+    assert len(loosened(odd(5))) == 2
+
+
+def test_what_is_loosened_at_once_is_what_there_is_no_time_for() -> None:
+    with pytest.raises(OutOfTime):
+        loosened(odd(77), Trials(seconds=0, first_look=True))
+    assert loosened(odd(77), Trials(seconds=0)) == OBJECT
+    assert loosened(odd(77))["properties"] == {f"p{n}": {"type": "string"} for n in range(6)}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "object", "const": [1]},
+        {"type": "object", "anyOf": [{"type": "null"}, {"type": "string"}]},
+        {"const": 7},
+        {"type": "string"},
+        {"required": ["a"], "additionalProperties": False},
+        {"enum": []},
+    ],
+)
+def test_arguments_that_could_be_no_object_are_any(parameters: dict[str, Any]) -> None:
+    kept = loosened_arguments(parameters)
+    check_parameters(kept, strict=True)
+    assert kept["type"] == "object"
+
+
+@pytest.mark.parametrize(
+    ("definition", "named"),
+    [
+        ('start: "(" json ")"\njson: %json {"type": "integer"}', "%json"),
+        ("start: <[12]>", "<[12]>"),
+        (r"start: /[\x{41}b]/", "the class"),
+    ],
+)
+def test_what_some_models_could_not_follow_is_refused_for_all(definition: str, named: str) -> None:
+    with pytest.raises(Unsupported, match=re.escape(named)):
+        check_grammar(definition, "lark")
+
+
+def test_lark_that_every_model_can_follow_is_taken() -> None:
+    for definition in ("start: X\nX: /^[a-z]{1,5}$/", "start: X\nX: /a/ & ~/b/", 'start: "a"~2..3 "\\x41"'):
+        check_grammar(definition, "lark")
 
 
 def test_lark_is_split_without_loss() -> None:

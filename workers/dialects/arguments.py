@@ -10,6 +10,7 @@ from functools import cached_property, reduce
 from itertools import islice
 from typing import Any
 
+from shared.excess import is_number
 from workers.dialects.stream import Emit
 from workers.dialects.toolbox import INPUT, OfferedTool
 from workers.grammar.names import fits
@@ -153,6 +154,8 @@ def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int, kn
         return found[1]
     whole = ("$ref", "allOf", "anyOf", "oneOf", "const", "enum")
     own: Mapping[str, Any] = {key: value for key, value in schema.items() if key not in whole}
+    for keyword in ("minProperties", "maxProperties"):
+        own = _counted(own, keyword)
     if own.get("patternProperties"):
         own = {**own, "properties": _by_patterns(own)}
     parts: list[list[Any]] = []
@@ -175,6 +178,15 @@ def _variants(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int, kn
         merged = list(islice((_merged(one, two) for one in merged for two in expanded), MAX_VARIANTS)) or merged
     known[id(schema), depth] = schema, merged
     return merged
+
+
+def _counted(schema: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
+    """A schema with a whole number for a keyword, or without it: llguidance overlooks others behind some `$id`."""
+    if keyword not in schema:
+        return schema
+    given = schema[keyword]
+    counts = {keyword: int(given)} if is_number(given) and given == int(given) else {}
+    return {key: value for key, value in schema.items() if key != keyword} | counts
 
 
 def _merged(one: Mapping[str, Any], two: Mapping[str, Any]) -> Mapping[str, Any]:

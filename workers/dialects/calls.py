@@ -382,7 +382,7 @@ class Parameters:
         found: list[Parameters] = []
         parts = Parts(root)
         for variant in every:
-            properties = {key: schema for key, schema in variant["properties"].items() if _is_possible(schema, parts)}
+            properties = {key: schema for key, schema in variant["properties"].items() if is_possible(schema, parts)}
             found.append(cls._of(variant, properties, every, parts))
         return [one for one in found if one.possible] or found
 
@@ -401,9 +401,7 @@ class Parameters:
         if not variant["properties"] or least > len(properties):
             taken = {key for one in every for key in one["properties"]}
             others = [
-                (Names(terminal), schema)
-                for terminal, schema in unlisted(variant, taken)
-                if _is_possible(schema, parts)
+                (Names(terminal), schema) for terminal, schema in unlisted(variant, taken) if is_possible(schema, parts)
             ]
         must = required if least <= len(properties) else set(properties)
         needed = max(least, len(required)) if required <= set(properties) else math.inf
@@ -411,7 +409,7 @@ class Parameters:
         return cls([(key, schema, key in must) for key, schema in properties.items()], others, least, most, possible)
 
 
-def _is_possible(schema: Any, parts: Parts) -> bool:
+def is_possible(schema: Any, parts: Parts) -> bool:
     """Whether anything is by a schema; for one that says little more than a type that is clear."""
     if not isinstance(schema, Mapping):
         return schema is not False

@@ -22,11 +22,12 @@ from workers.dialects.arguments import (
     value_form,
     variants,
 )
-from workers.dialects.calls import Call, Names, Parameters, listed, odd_key
+from workers.dialects.calls import Call, Names, Parameters, is_possible, listed, odd_key
 from workers.dialects.marked import MarkedDialect, thinking_switch
 from workers.dialects.parser import Calls
 from workers.dialects.stream import Emit, Markers, Steps
 from workers.dialects.toolbox import OfferedTool
+from workers.grammar.parts import Parts
 
 if TYPE_CHECKING:
     from workers.grammar.builder import GrammarBuilder
@@ -189,6 +190,7 @@ class _Values:
     def __init__(self, g: GrammarBuilder, root: Mapping[str, Any]) -> None:
         self._g = g
         self._root = root
+        self._parts = Parts(root)
         self._known: dict[
             int, tuple[Any, str]
         ] = {}  # by the schema's id; with the schema, so that the id stays its own
@@ -206,7 +208,7 @@ class _Values:
         if id(schema) in self._known:
             return self._known[id(schema)][1]
         keywords, kind = set(schema) - ANNOTATIONS, schema.get("type")
-        if depth and keywords == {"items"} and kind == "array":
+        if depth and keywords == {"items"} and kind == "array" and is_possible(schema["items"], self._parts):
             return self._own("items", schema, lambda: self._items(schema, depth - 1))
         plain = keywords <= {"properties", "required", "additionalProperties"} and _simple_names(schema)
         if depth and plain and kind == "object":
@@ -228,6 +230,7 @@ class _Values:
         )
 
     def _members(self, schema: Mapping[str, Any], depth: int) -> str:
+        """Members that nothing can be are left out: where one has to be there, so is what they are members of."""
         g = self._g
         members = [
             (
@@ -235,6 +238,7 @@ class _Values:
                 key in schema.get("required", ()),
             )
             for key, inner in schema["properties"].items()
+            if is_possible(inner, self._parts)
         ]
         return g.sequence(g.text("{"), g.listed(members, ","), g.text("}"))
 

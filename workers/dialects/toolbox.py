@@ -17,9 +17,10 @@ from typing import Any
 
 from msgspec import structs
 
-from shared.grammar import arguments_schema, loosened
+from shared.grammar import arguments_schema, loosened_arguments
 from shared.schema.mcp import McpListToolsTool
 from shared.schema.tools import CustomTool, FunctionTool, GrammarFormat, McpTool, NamespaceTool, Tool
+from shared.trials import Trials
 from workers.dialects.readable import readable
 
 SEPARATOR = "__"
@@ -67,12 +68,12 @@ class OfferedTool:
         """Whether its parameters need not be kept to the letter."""
         return isinstance(self.tool, FunctionTool) and self.tool.strict is False
 
-    def holdable(self) -> OfferedTool:
-        """The same tool, with parameters that output can be held to."""
+    def holdable(self, trials: Trials | None = None) -> OfferedTool:
+        """The same tool, with parameters that output can be held to. Raises OutOfTime as `trials` do."""
         if not isinstance(self.tool, FunctionTool) or not self.loose:
             return self
-        kept = loosened({**self.parameters, "type": "object"})
-        return replace(self, tool=structs.replace(self.tool, parameters=dict(kept)))
+        kept = loosened_arguments(self.parameters, trials)
+        return replace(self, tool=structs.replace(self.tool, parameters=kept))
 
     def for_template(self, about: str = "", *, type_lists: bool = True) -> dict[str, Any]:
         """As chat templates expect a tool: https://huggingface.co/docs/transformers/chat_extras . `about`: more of its
@@ -141,11 +142,13 @@ class Toolbox:
         """Whether there are functions whose parameters need not be kept to the letter."""
         return any(tool.loose for tool in self)
 
-    def holdable(self) -> Toolbox:
-        """The same tools, with parameters that output can be held to."""
+    def holdable(self, trials: Trials | None = None) -> Toolbox:
+        """The same tools, with parameters that output can be held to: all together cost no more than `trials` have.
+        Raises OutOfTime as they do."""
+        trials = trials or Trials()
         held = Toolbox()
         held._names = self._names
-        held._offered = {name: tool.holdable() for name, tool in self._offered.items()}
+        held._offered = {name: tool.holdable(trials) for name, tool in self._offered.items()}
         return held
 
     def for_template(self, *, type_lists: bool = True) -> list[dict[str, Any]]:

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.grammar import Unsupported, guided
+from shared.grammar import guided
+from shared.quoted import quoted_lark
+from shared.unsupported import Unsupported
 from workers.dialects.base import Opening
 from workers.dialects.toolbox import INPUT, OfferedTool, Toolbox
 from workers.grammar.parts import Parts
-from workers.grammar.quoted import quoted_lark
 from workers.grammar.vocabulary import Vocabulary
 
 ANY = "/(?s:.*)/"

@@ -14,6 +14,7 @@ from llguidance import LLMatcher
 from shared.grammar import loosened
 from shared.schema.tools import AllowedTools, CustomChoice, FunctionChoice, McpChoice, ToolChoice
 from shared.trial import LIMITS
+from shared.trials import Trials
 from workers.dialects.base import Dialect, Opening
 from workers.dialects.toolbox import OfferedTool, Toolbox
 from workers.grammar.builder import GrammarBuilder, GrammarError
@@ -46,14 +47,16 @@ def demand(
     max_calls: int | None = None,
     format: Mapping[str, Any] | None = None,
     strict: bool = True,
+    trials: Trials | None = None,
 ) -> Demand:
     """What `tools`, `tool_choice` and `text.format` add up to. `format`: a JSON schema; `{}` is any JSON object.
 
-    What is not `strict`, the format or a tool, is kept as far as possible. To find out how far may take some time.
+    What is not `strict`, the format or a tool, is kept as far as possible. To find out how far may take some time: what
+    `trials` have. Raises OutOfTime as they do.
     """
     if format is not None:
-        format = (format if strict else loosened(format)) or {"type": "object"}
-    tools = tools.holdable() if tools.loose else tools
+        format = (format if strict else loosened(format, trials)) or {"type": "object"}
+    tools = tools.holdable(trials) if tools.loose else tools
     if choice == "none":
         return Demand(Toolbox(), format=format)
     must_call, tools = demands_call(choice), eligible(tools, choice)

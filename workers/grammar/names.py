@@ -11,7 +11,7 @@ from typing import Any
 from llguidance import LLMatcher, LLTokenizer
 
 from shared.grammar import json_grammar
-from shared.trial import LIMITS, Trials
+from shared.trial import LIMITS, tried
 
 FREE_NAME = "/[A-Za-z_][A-Za-z0-9_]{0,63}/"
 PLAIN_NAME = "/[A-Za-z0-9_.$@-]{1,64}/"  # what a pattern may ask for
@@ -109,7 +109,7 @@ def _text(pattern: str) -> LLMatcher:
 
 
 def _possible(terminal: str) -> bool:
-    return Trials().problem(LLMatcher.grammar_from_lark(f"start: T\nT: {terminal}")) is None
+    return tried(LLMatcher.grammar_from_lark(f"start: T\nT: {terminal}")) is None
 
 
 @cache

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import jsonschema
 import pytest
 
+from shared.grammar import check_parameters
 from shared.schema.tools import FunctionTool
-from tests.workers.dialects.samples import SAMPLES
+from tests.workers.dialects.samples import SAMPLES, Sample
+from tests.workers.dialects.test_grammars import outputs
 from tests.workers.dialects.walks import MARKERS, vocabulary
 from workers.dialects.arguments import types_of, variants
 from workers.dialects.base import Opening
@@ -125,3 +129,49 @@ def test_a_grammar_is_written_in_proportion_to_the_schema(family: str, layers: i
     grammar = within(100_000, lambda: GRAMMARS.grammar(FAMILIES[family], asked, Opening.ANSWER))
     assert len(grammar) < 100_000
     GRAMMARS.matcher(grammar)
+
+
+IMPOSSIBLE_INSIDE = {
+    "false": {"type": "object", "properties": {"a": {"type": "string"}, "n": False}, "required": ["a"]},
+    "enum": {"type": "object", "properties": {"a": {"type": "string"}, "n": {"enum": []}}, "required": ["a"]},
+    "items": {"type": "array", "items": False},
+    "deep": {
+        "type": "object",
+        "properties": {"b": {"type": "array", "items": {"type": "object", "properties": {"n": False}}}},
+    },
+    "needed": {"type": "object", "properties": {"a": {"type": "string"}, "n": False}, "required": ["n"]},
+    "all": {"type": "object", "properties": {"n": False}},
+}
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.dialect.name)
+@pytest.mark.parametrize("inner", IMPOSSIBLE_INSIDE.values(), ids=IMPOSSIBLE_INSIDE)
+def test_what_is_impossible_inside_is_left_out(sample: Sample, inner: dict[str, Any]) -> None:
+    """The front end takes these schemas, as there is a call by them."""
+    schema = {"type": "object", "properties": {"o": inner, "s": {"type": "string"}}, "required": ["s"]}
+    check_parameters(schema, strict=True)
+    asked = demand(Toolbox([FunctionTool(name="f", parameters=schema)]), "required", parallel=False)
+    read = 0
+    for output, said, _ in outputs(sample, asked, "special", 6, 1):
+        [arguments] = [item[2] for item in said if item[0] == "call"]
+        jsonschema.validate(json.loads(arguments), schema)
+        read += bool(output)
+    assert read
+
+
+LOOSE: list[dict[str, Any]] = [
+    {"type": "object", "const": [1]},
+    {"type": "object", "anyOf": [{"type": "null"}, {"type": "string"}]},
+    {"allOf": [{"allOf": [{"minProperties": {}, "properties": {"a": {"$id": ""}}}]}]},
+    {"allOf": [{"maxProperties": "x", "properties": {"a": {"$id": ""}}}]},
+    {"minProperties": 1.0, "allOf": [{"minProperties": 2.0}]},
+    *({"properties": {"o": inner}, "required": ["o"]} for inner in IMPOSSIBLE_INSIDE.values()),
+]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.dialect.name)
+def test_a_tool_that_need_not_be_kept_spoils_no_other(sample: Sample) -> None:
+    for schema in LOOSE:
+        fine = FunctionTool(name="fine", parameters={"type": "object"})
+        asked = demand(Toolbox([fine, FunctionTool(name="odd", parameters=schema, strict=False)]))
+        assert GRAMMARS.matcher(GRAMMARS.grammar(sample.dialect, asked, sample.dialect.opening(sample.tail)))

@@ -9,8 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from shared.grammar import Unsupported, check_parameters
+from shared.grammar import check_parameters
 from shared.schema.tools import FunctionTool
+from shared.unsupported import Unsupported
 from tests.workers.dialects.samples import SAMPLES, Sample
 from tests.workers.dialects.test_grammars import outputs
 from workers.dialects.toolbox import Toolbox

@@ -29,9 +29,7 @@ async def check_approvals(
     """
     if not _has_answers(items):
         return
-    earlier: list[Item] = list(await conversations.read_items(redis, opening)) if opening else []
-    for turn in await records.read_turns(redis, ancestors):
-        earlier += [*turn.input, *turn.output]
+    earlier = await records.read_earlier(redis, ancestors, opening)
     asked = check_answers(items, [*earlier, *inherited])
     labels = {tool.server_label for tool in tools if isinstance(tool, McpTool)}
     made = {item.approval_request_id for item in items if isinstance(item, McpCall)}

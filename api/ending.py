@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from shared.emitter import Emitter
 from shared.redis import event_log, records
 from shared.settings import Settings
+from shared.turns import in_order
 
 LEASE_MS = 5000  # within which the end is written, or somebody else may write it
 UNSTORED_GRACE_SECONDS = 60
@@ -32,5 +33,7 @@ async def end(redis: Redis, settings: Settings, response_id: str, token: str, ho
         emitter.take(),
         record_ttl_seconds=settings.response_ttl_seconds,
         log_ttl_seconds=settings.event_log_ttl_seconds if context.response.store else UNSTORED_GRACE_SECONDS,
+        turn=in_order(context.input, context.response.output),
+        begun=context.checkpoint.perhaps_made if context.checkpoint else (),
         conversation_ttl_seconds=settings.conversation_ttl_seconds,
     )

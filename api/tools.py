@@ -130,6 +130,7 @@ def read_choice(request: CreateResponse, tools: list[Tool]) -> ToolChoice:
     if isinstance(choice, FunctionChoice | CustomChoice):
         wanted = [("tool_choice", Wanted("function" if isinstance(choice, FunctionChoice) else "custom", choice.name))]
     elif isinstance(choice, McpChoice):
+        _check_remote_name(choice.name, "tool_choice")
         wanted = [("tool_choice", Wanted("mcp", choice.server_label))]
     elif isinstance(choice, AllowedTools):
         wanted = [
@@ -231,7 +232,16 @@ def _wanted(tool: dict[str, Any], where: str) -> Wanted:
     if kind not in ("function", "custom", "mcp"):
         message = f"{where}.type is '{shown(str(kind))}', expected 'function', 'custom' or 'mcp'."
         raise ApiError(400, message, param=f"{where}.type", code="invalid_value")
+    if kind == "mcp":
+        _check_remote_name(tool.get("name"), where)
     return Wanted(kind, str(tool.get("server_label" if kind == "mcp" else "name")))
+
+
+def _check_remote_name(name: object, where: str) -> None:
+    """Which tools a server has is not known yet. Raises ApiError for what is no name of any."""
+    if name is not None and (not isinstance(name, str) or not name):
+        message = f"{where}.name must be the name of a tool; without it, all tools of the server are meant."
+        raise ApiError(400, message, param=f"{where}.name", code="invalid_value")
 
 
 def _refuse_choice(where: str, wanted: Wanted, offered: set[Wanted]) -> NoReturn:

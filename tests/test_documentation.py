@@ -72,7 +72,7 @@ def test_no_program_is_left_out(repository: Path) -> None:
     assert {document.name: len(found) for document in documents if (found := programs(document))} == {
         "README.md": 1,
         "tools.md": 3,
-        "mcp.md": 4,
+        "mcp.md": 5,
     }
 
 
@@ -97,7 +97,7 @@ async def test_tools(qwen: Stack, repository: Path, tmp_path: Path) -> None:
 async def test_mcp_with_the_sdk_and_approvals(qwen: Stack, tickets: Running, repository: Path, tmp_path: Path) -> None:
     call = call_of("read_ticket", '{"number": 7}')
     qwen.engine.play(Script(*call), Script("A fire."), Script(*call), Script("Still a fire."))
-    sdk, _, always, approval = programs(repository / "docs" / "mcp.md")
+    sdk, _, always, approval, _ = programs(repository / "docs" / "mcp.md")
     printed = await run("\n".join((sdk, always, approval)), qwen.url, tmp_path, tickets.url)
     assert printed == ["A fire.", 'read_ticket {"number": 7}', "Still a fire."]
     assert tickets.calls == [("read_ticket", {"number": 7})] * 2
@@ -109,4 +109,11 @@ async def test_mcp_with_agents(qwen: Stack, tickets: Running, repository: Path, 
     qwen.engine.play(Script(*call_of("read_ticket", '{"number": 7}')), Script("A fire."))
     program = programs(repository / "docs" / "mcp.md")[1]
     assert await run(program, qwen.url, tmp_path, tickets.url) == ["A fire."]
+    assert tickets.calls == [("read_ticket", {"number": 7})]
+
+
+async def test_mcp_with_agents_and_approvals(qwen: Stack, tickets: Running, repository: Path, tmp_path: Path) -> None:
+    qwen.engine.play(Script(*call_of("read_ticket", '{"number": 7}')), Script("A fire."))
+    program = programs(repository / "docs" / "mcp.md")[4]
+    assert await run(program, qwen.url, tmp_path, tickets.url) == ['read_ticket {"number": 7}', "A fire."]
     assert tickets.calls == [("read_ticket", {"number": 7})]

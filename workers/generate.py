@@ -41,7 +41,7 @@ from workers.summarise import SUMMARY_SENTENCES, summarise
 from workers.suspects import Suspects
 from workers.template import TemplateError
 from workers.tools_room import too_many
-from workers.tools_unavailable import ToolsUnavailable
+from workers.tools_unavailable import NoSuchTool, ToolsUnavailable
 
 if TYPE_CHECKING:  # it loads the MCP SDK
     from workers.remote import RemoteTools
@@ -139,6 +139,8 @@ class Job:
             self._emitter.fail("server_error", f"The response took longer than {seconds:g} s.", self._counts.usage())
         except ToolsUnavailable as error:
             self._emitter.fail("server_error", str(error), self._counts.usage())
+        except NoSuchTool as error:
+            self._emitter.fail("invalid_prompt", str(error), self._counts.usage())
         except PromptTooLong as error:
             self._emitter.fail("invalid_prompt", _too_long(error))
         except GrammarError as error:
@@ -353,6 +355,7 @@ class Job:
             record_ttl_seconds=settings.response_ttl_seconds,
             log_ttl_seconds=log_ttl_seconds(response, settings),
             turn=in_order(self._context.input, response.output),
+            begun=self._checkpoint.perhaps_made if self._checkpoint else (),
             conversation_ttl_seconds=settings.conversation_ttl_seconds,
             torn=torn,
         )

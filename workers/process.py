@@ -34,7 +34,7 @@ from workers.engine.core import ModelLoadError
 from workers.generate import Connect, Services
 from workers.lease import Leases
 from workers.load_marks import LoadMarks
-from workers.mcp import load_sdk
+from workers.mcp import Closings, load_sdk
 from workers.models import Loader, Models, Served, served
 from workers.outbox import Outbox
 from workers.remote import connector
@@ -45,6 +45,7 @@ from workers.worker import QueueWorker
 log = structlog.get_logger()
 
 STOP_SECONDS = 4.0  # what a process that stops may take behind its DRAIN_SECONDS
+SESSIONS_SECONDS = 0.5  # of these, for telling MCP servers that their sessions end
 THREAD_SECONDS = 1.0  # then, for a model that is being loaded or a long step of llama.cpp: nobody waits for them
 COUNTS_AT_ONCE = 2  # of each model: they take time from what is generated
 COUNT_POLLS = 4  # somebody looks for counts that nobody was woken for so many times more rarely than for jobs
@@ -113,6 +114,7 @@ class WorkerProcess:
         self.models = Models(
             models, settings, loader, templates, LoadMarks(self._redis, self.id, settings.lease_seconds)
         )
+        self._closings = Closings()
         sealer = sealer_of(settings.encryption_key)
         self._services = Services(
             self._redis,
@@ -124,7 +126,7 @@ class WorkerProcess:
             self._attendance,
             self._served_elsewhere,
             sealer,
-            _connect(settings, sealer),
+            _connect(settings, sealer, self._closings),
         )
         self._room = asyncio.Event()  # a worker has room again
         self._leases.on_room = self._look_for_jobs
@@ -176,6 +178,7 @@ class WorkerProcess:
         left = max(drained - time.monotonic(), 0)
         await asyncio.gather(*(worker.drain(left) for worker in self._workers.values()))
         await _ended(self._tasks)
+        await self._closings.end(SESSIONS_SECONDS)
         await self._attendance.close()
         await self._leases.close()
         await self._outbox.close()
@@ -299,7 +302,7 @@ async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _connect(settings: Settings, sealer: Sealer | None) -> Connect | None:
+def _connect(settings: Settings, sealer: Sealer | None, closings: Closings) -> Connect | None:
     if not settings.allow_remote_mcp:
         return None
-    return connector(settings, sealer)
+    return connector(settings, sealer, closings)

@@ -18,7 +18,7 @@ from shared.redis.records import Context
 from shared.schema.items import McpApprovalRequest, McpApprovalResponse, McpCall, McpListTools
 from shared.schema.mcp import McpCallError, McpListToolsTool, McpProtocolError
 from shared.schema.response import Response
-from shared.schema.tools import McpChoice, McpTool
+from shared.schema.tools import AllowedTools, McpChoice, McpTool, ToolChoice
 from shared.sealing import SealBroken, Sealer
 from shared.settings import Settings
 from workers.arguments import read_arguments
@@ -26,14 +26,15 @@ from workers.conversation import AnyItem, everything, listed_tools
 from workers.dialects.toolbox import Toolbox
 from workers.generate import Connect
 from workers.grammar.grammars import demands_call, eligible
-from workers.mcp import Room, ServerFailed, Servers
-from workers.tools_unavailable import ToolsUnavailable
+from workers.mcp import Closings, Room, ServerFailed, Servers
+from workers.tools_unavailable import NoSuchTool, ToolsUnavailable
 
 log = structlog.get_logger()
 
 INVALID_REQUEST = -32600  # JSON-RPC
 INVALID_ARGUMENTS = -32602
 INTERNAL_ERROR = -32603
+_SHOWN = 20  # names of tools in an error
 
 
 class RemoteTools:
@@ -74,7 +75,7 @@ class RemoteTools:
 
     async def list_tools(self, too_many: Callable[[Toolbox], Awaitable[str | None]]) -> None:
         """Asks every server for its tools of which no list is known that holds all that is allowed; a list that makes
-        the tools `too_many` has failed for the reason that it gives. Raises ToolsUnavailable."""
+        the tools `too_many` has failed for the reason that it gives. Raises ToolsUnavailable, NoSuchTool."""
         begun = {item.server_label: item.id for item in self._emitter.waiting if isinstance(item, McpListTools)}
         tried = {item.server_label for item in self._response.output if isinstance(item, McpListTools)}
         for label, tool in self._tools.items():
@@ -167,23 +168,34 @@ class RemoteTools:
         return next((tool for tool in tools if tool.name == call.name), unknown)
 
     def _check_choice(self) -> None:
-        """Raises ToolsUnavailable where `tool_choice` demands a call of tools that are not there."""
+        """Where `tool_choice` demands a call of tools that are not there, raises ToolsUnavailable if that is due to
+        a list that has failed, and NoSuchTool if not: to try again would not help."""
         choice = self._response.tool_choice
         if not demands_call(choice) or eligible(Toolbox(self._response.tools, self.listed), choice):
             return
+        labels = set(self._tools) if isinstance(choice, str) else _labels(choice)
         lists = [item for item in self._response.output if isinstance(item, McpListTools) and item.error]
         reasons = "; ".join(
-            f"the tools of the MCP server '{item.server_label}' could not be listed: {item.error}" for item in lists
+            f"the tools of the MCP server '{item.server_label}' could not be listed: {item.error}"
+            for item in lists
+            if item.server_label in labels
         )
         wanted = f" '{choice.name}'" if isinstance(choice, McpChoice) and choice.name else ""
-        raise ToolsUnavailable(
-            f"`tool_choice` demands a call, but there is no tool{wanted} to call: "
-            + (reasons or "the MCP servers offer none.")
-        )
+        refusal = f"`tool_choice` demands a call, but there is no tool{wanted} to call: "
+        if reasons:
+            raise ToolsUnavailable(refusal + reasons)
+        raise NoSuchTool(refusal + "; ".join(self._offer(label) for label in sorted(labels)) + ".")
+
+    def _offer(self, label: str) -> str:
+        """What a server has, in words."""
+        names = [f"'{tool.name}'" for tool in self.listed.get(label, ()) if self._tools[label].allows(tool)]
+        more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+        return f"the MCP server '{label}' offers {', '.join([*names[:_SHOWN], *more]) or 'none'}"
 
 
-def connector(settings: Settings, sealer: Sealer | None) -> Connect:
-    """What opens the servers of a response, for all jobs of a process. Raises SettingsError."""
+def connector(settings: Settings, sealer: Sealer | None, closings: Closings) -> Connect:
+    """What opens the servers of a response, for all jobs of a process; they are closed behind it. Raises
+    SettingsError."""
     hosts = McpHosts(settings.mcp_allowed_hosts)
     room = Room(settings.mcp_max_connections)
 
@@ -199,8 +211,11 @@ def connector(settings: Settings, sealer: Sealer | None) -> Connect:
             servers = unseal(context.generation.mcp_servers or "", sealer, context.owner)
         except SealBroken:
             raise ToolsUnavailable("This worker's ENCRYPTION_KEY is not that of the front end.") from None
-        async with Servers(servers, settings, hosts, room=room, owner=context.owner) as opened:
+        opened = Servers(servers, settings, hosts, room=room, owner=context.owner)
+        try:
             yield RemoteTools(context, items, emitter, opened, tell, settings)
+        finally:
+            closings.begin(opened)
 
     return connect
 
@@ -216,6 +231,16 @@ _LOST: McpCallError = McpProtocolError(
     message="The worker was lost while the tool ran. It may have run; it was not called again, because its server does "
     "not say that this would be harmless.",
 )
+
+
+def _labels(choice: ToolChoice) -> set[str]:
+    """The servers that a choice names."""
+    match choice:
+        case McpChoice(server_label=label):
+            return {label}
+        case AllowedTools(tools=tools):
+            return {str(tool["server_label"]) for tool in tools if tool.get("type") == "mcp"}
+    return set()
 
 
 def _arguments(call: McpCall) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from itertools import chain
 
 import msgspec
 from aiohttp import web
@@ -72,9 +71,10 @@ async def compact_response(request: web.Request) -> web.Response:
     async with streams.end_of(response.id) as subscription, _attended(request, response):
         await creation.create(draft)
         encoded = await _checked(request, await streams.result(response.id, subscription))
-    turns = await records.read_turns(request.app[REDIS], draft.record.ancestors, owner_of(request), whole=True)
-    conversation = [*chain.from_iterable(turn.input for turn in turns), *draft.record.input[:-1]]
-    summary = compacted(_decode_response(encoded), conversation, sealer, owner_of(request))
+    record = draft.record
+    owner = owner_of(request)
+    earlier = await records.read_earlier(request.app[REDIS], record.ancestors, record.opening, owner, whole=True)
+    summary = compacted(_decode_response(encoded), [*earlier, *record.input[:-1]], sealer, owner)
     return _result(msgspec.json.encode(summary))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from redis.asyncio.client import Pipeline
 from shared.redis import conversations, keys, scripts
 from shared.schema.items import Item, text_bytes
 from shared.schema.response import CONTINUABLE, Response
+from shared.turns import approved_calls
 
 READ_COUNT = 512  # events of one read
 
@@ -87,18 +88,22 @@ async def finish(
     record_ttl_seconds: int,
     log_ttl_seconds: int,
     turn: Sequence[Item] = (),
+    begun: Collection[str] = (),
     conversation_ttl_seconds: int | None = None,
     torn: bool = False,
     alone: bool = False,
 ) -> bool:
     """Appends the last events, of which the last one is terminal, and ends the job; False when the lease was lost.
 
-    A response of a conversation gives up its hold of it, and adds `turn` to it if it ended well. With `alone` its
+    A response of a conversation gives up its hold of it, and adds `turn` to it if it ended well; else those calls alone
+    that were approved and made, of those in `begun` also if nothing is known of their ends. With `alone` its
     conversation is not looked at: the hold is void without the job.
     Raises LogCut where the log ends before `first`; nothing was done then. With `torn` the end follows the hole.
     """
     response_id, conversation = response.id, None if alone else response.conversation
-    joining = turn if conversation and response.status in CONTINUABLE else []
+    joining: Sequence[Item] = []
+    if conversation:
+        joining = turn if response.status in CONTINUABLE else approved_calls(turn, begun)
     done: int = await scripts.FINISH.call(
         redis,
         [

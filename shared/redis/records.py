@@ -283,6 +283,22 @@ async def read_turns(
     ]
 
 
+async def read_earlier(
+    redis: Redis,
+    ancestors: Sequence[str],
+    opening: Opening | None,
+    owner: str | None = None,
+    *,
+    whole: bool = False,
+) -> list[Item]:
+    """Every item that a response continues: of the conversation at its beginning, then what each ancestor took in and
+    put out; `owner` and `whole` are those of `read_turns`."""
+    items = await conversations.read_items(redis, opening) if opening else []
+    for turn in await read_turns(redis, ancestors, owner, whole=whole):
+        items += [*turn.input, *turn.output]
+    return items
+
+
 class Deletion(NamedTuple):
     leased: bool  # it has not ended and nobody runs it: the caller holds the lease now and has to end it
 

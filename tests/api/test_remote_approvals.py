@@ -9,10 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.api_keys import PUBLIC
-from shared.redis import conversations
+from shared.redis import conversations, keys
 from shared.schema.items import McpApprovalResponse
 from tests.api.sockets import Socket
-from tests.api.test_remote_tools import call_of, lossy, mcp, prompt, qwen, sums
+from tests.api.test_compaction import compact
+from tests.api.test_remote_tools import call_of, lossy, mcp, prompt, qwen, sums, twin
 from tests.conftest import StackFactory
 from tests.mcp_servers import Running, many_results
 from tests.stack import Stack
@@ -206,6 +207,47 @@ async def test_an_answer_in_the_response_that_compacts(make_stack: StackFactory,
     assert ("did not approve" in prompt(stack)) == (not approve)
 
 
+@pytest.mark.parametrize("approve", [True, False])
+@pytest.mark.parametrize("state", ["response", "conversation", "none"])
+async def test_a_request_outlives_a_compaction_on_request(
+    qwen: Stack, sums: Running, state: str, approve: bool
+) -> None:
+    tools = [mcp(sums, require_approval="always")]
+    qwen.engine.play(Script(*call_of("reset")), Script("SUMMARY"), Script("As you say."))
+    _, conversation = await conversation_of(qwen)
+    where = {"conversation": conversation["id"]} if state == "conversation" else {}
+    _, first = await qwen.post(input="Reset it.", tools=tools, **where)
+    [request] = of("mcp_approval_request", first)
+    earlier = {"input": [GO, *first["output"]]} if state == "none" else {"previous_response_id": first["id"]}
+    status, compacted = await compact(qwen, **earlier)
+    assert status == 200
+    assert [item["type"] for item in compacted["output"]] == ["message", "mcp_approval_request", "compaction"]
+    assert compacted["output"][1] == request
+    given = [*compacted["output"], answer(request["id"], approve=approve)]
+    status, second = await qwen.post(input=given, tools=tools)
+    assert (status, text_of(second)) == (200, "As you say.")
+    assert "SUMMARY" in prompt(qwen)
+    assert sums.calls == ([("reset", {})] if approve else [])
+    assert ("did not approve" in prompt(qwen)) == (not approve)
+    qwen.engine.play(Script("SUMMARY"))
+    _, again = await compact(qwen, previous_response_id=second["id"])
+    assert of("mcp_approval_request", again) == of("mcp_approval_response", again) == []
+
+
+async def test_an_approved_call_that_is_still_to_be_made_outlives_it_too(qwen: Stack, sums: Running) -> None:
+    tools = [mcp(sums, require_approval="always")]
+    qwen.engine.play(Script(*call_of("reset")), Script(), Script("SUMMARY"), Script("Done."))
+    _, first = await qwen.post(input="Go", tools=tools)
+    given = {"input": [answer(of("mcp_approval_request", first)[0]["id"])], "tools": tools}
+    socket = await Socket.open(qwen)
+    warmed = check_stream(await socket.ask(**given, previous_response_id=first["id"], generate=False))
+    await socket.close()
+    _, compacted = await compact(qwen, previous_response_id=warmed["id"])
+    status, final = await qwen.post(input=[*compacted["output"], GO], tools=tools)
+    assert (status, [call["status"] for call in of("mcp_call", final)]) == (200, ["completed"])
+    assert sums.calls == [("reset", {})]
+
+
 @pytest.mark.parametrize("store", [True, False])
 async def test_no_call_is_made_while_only_the_prompt_is_computed(qwen: Stack, sums: Running, store: bool) -> None:
     """The response that goes on from there makes it."""
@@ -221,6 +263,44 @@ async def test_no_call_is_made_while_only_the_prompt_is_computed(qwen: Stack, su
     await socket.close()
     assert [item["type"] for item in final["output"]] == ["mcp_call", "message"]
     assert sums.calls == [("reset", {})]
+
+
+@pytest.mark.parametrize("state", ["response", "conversation"])
+async def test_days_may_pass_before_the_answer(
+    make_stack: StackFactory, redis: Redis, sums: Running, state: str
+) -> None:
+    """Nothing is left but what is stored: another front end, another worker, no cache, no log of events."""
+    stack = await lossy(make_stack)
+    _, conversation = await conversation_of(stack)
+    tools = [mcp(sums, require_approval="always")]
+    stack.engine.play(Script(*call_of("add", '{"a": 1, "b": 2}')))
+    where = {"conversation": conversation["id"]} if state == "conversation" else {}
+    _, first = await stack.post(input="What is 1 + 2?", tools=tools, **where)
+    [request] = of("mcp_approval_request", first)
+    await stack.fronts.pop().stop()
+    await stack.workers.pop().stop()
+    name = conversation["id"]
+    if state == "conversation":
+        stored = {keys.conversation(name), keys.items(name), keys.order(name)}
+    else:
+        stored = {keys.response(first["id"])}
+    for key in await redis.keys():
+        if key.decode() not in stored:
+            await redis.delete(key)
+    assert {key.decode() for key in await redis.keys()} == stored
+    engine = twin(stack.engine, Script(*"It is 3."))
+    await stack.add_worker(lambda *_: engine)
+    await stack.add_front()
+    given = {"input": [answer(request["id"])], "tools": tools}
+    status, second = await stack.post(**given, **(where or {"previous_response_id": first["id"]}))
+    assert (status, text_of(second)) == (200, "It is 3.")
+    [call] = of("mcp_call", second)
+    assert (call["approval_request_id"], call["output"]) == (request["id"], "3")
+    assert sums.calls == [("add", {"a": 1, "b": 2})]
+    assert sums.messages.count("tools/list") == 1
+    asked_then = engine.text(engine.requests[0].tokens)
+    assert "What is 1 + 2?" in asked_then
+    assert '"b": 2' in asked_then
 
 
 async def test_an_approved_call_is_not_the_one_that_is_demanded(make_stack: StackFactory, sums: Running) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import mcp_types as types
 import pytest
 from redis.asyncio import Redis
 
@@ -17,7 +18,7 @@ from api.remote import RemoteServers
 from shared.redis import keys
 from shared.settings import Settings, SettingsError
 from tests.conftest import StackFactory
-from tests.mcp_servers import Running, calculator, documentation_server, many_results, slow_server
+from tests.mcp_servers import Running, calculator, documentation_server, listing, many_results, slow_server
 from tests.stack import MODEL, Stack
 from tests.waiting import until
 from tests.wire import Event, check_response, check_stream, text_of
@@ -313,12 +314,65 @@ async def test_a_choice_of_no_server_is_refused(qwen: Stack, sums: Running, choi
     assert (status, body["error"]["param"]) == (400, param)
 
 
-async def test_a_choice_of_no_tool_fails_clearly(qwen: Stack, sums: Running) -> None:
-    choice = {"type": "mcp", "server_label": "docs", "name": "subtract"}
-    final = check_stream(await qwen.stream(input="Go", tools=[mcp(sums)], tool_choice=choice))
-    assert final["status"] == "failed"
-    assert "'subtract'" in final["error"]["message"]
+def required(*tools: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": "required", "tools": list(tools)}
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"type": "mcp", "server_label": "docs", "name": "subtract"}, "no tool 'subtract' to call"),
+        (required({"type": "mcp", "server_label": "docs", "name": "subtract"}), "no tool to call"),
+    ],
+)
+async def test_a_choice_of_a_tool_that_the_server_lacks(
+    qwen: Stack, sums: Running, choice: dict[str, Any], words: str
+) -> None:
+    """It is the request's error, so that nobody tries again, and it says which tools there are."""
+    given = {"input": "Go", "tools": [mcp(sums), mcp(sums, "other")], "tool_choice": choice}
+    final = check_stream(await qwen.stream(**given))
+    assert (final["status"], final["error"]["code"]) == ("failed", "invalid_prompt")
+    status, body = await qwen.post(**given)
+    assert status == 400
+    for message in (final["error"]["message"], body["error"]["message"]):
+        assert f"{words}: the MCP server 'docs' offers 'add', 'reset'." in message
     assert qwen.engine.requests == []
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_list_that_failed_counts_where_its_tools_are_demanded(qwen: Stack, sums: Running, fails: bool) -> None:
+    """Then to try again may help."""
+    gone = {"type": "mcp", "server_label": "gone", "server_url": "http://127.0.0.1:1/mcp"}
+    wanted = {"type": "mcp", "server_label": "docs", "name": "subtract"}
+    choice = required(wanted, {"type": "mcp", "server_label": "gone"}) if fails else wanted
+    status, body = await qwen.post(input="Go", tools=[mcp(sums), gone], tool_choice=choice)
+    assert status == (500 if fails else 400)
+    assert ("'gone' could not be listed" in body["error"]["message"]) == fails
+
+
+async def test_a_demand_of_a_server_that_offers_none(qwen: Stack) -> None:
+    async with listing() as empty:
+        status, body = await qwen.post(input="Go", tools=[mcp(empty)], tool_choice="required")
+    assert status == 400
+    assert "the MCP server 'docs' offers none." in body["error"]["message"]
+
+
+async def test_of_many_tools_some_are_named(qwen: Stack) -> None:
+    choice = {"type": "mcp", "server_label": "docs", "name": "subtract"}
+    async with listing(*(types.Tool(name=f"t{n}", input_schema={"type": "object"}) for n in range(25))) as many:
+        _, body = await qwen.post(input="Go", tools=[mcp(many)], tool_choice=choice)
+    assert "'t18', 't19', and 5 more." in body["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["", 3])
+async def test_a_name_that_can_be_no_tools_is_refused(qwen: Stack, sums: Running, name: Any) -> None:
+    wanted = {"type": "mcp", "server_label": "docs", "name": name}
+    status, body = await qwen.post(input="Go", tools=[mcp(sums)], tool_choice=required(wanted))
+    assert (status, body["error"]["param"]) == (400, "tool_choice.tools[0].name")
+    status, body = await qwen.post(input="Go", tools=[mcp(sums)], tool_choice=wanted)
+    assert status == 400
+    assert body["error"]["param"].startswith("tool_choice")
+    assert sums.requests == []
 
 
 # approvals

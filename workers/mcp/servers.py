@@ -59,6 +59,10 @@ class Servers:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes every connection. Servers are told that their sessions end, and are not waited for long."""
         await asyncio.gather(*(place.close() for place in self._places.values()))
 
     async def list_tools(self, label: str) -> list[McpListToolsTool]:

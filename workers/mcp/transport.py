@@ -27,6 +27,7 @@ from workers.mcp.intake import (
     Intake,
     too_many_elements,
 )
+from workers.mcp.reply import reply_to
 from workers.mcp.trace import CURRENT, Trace
 
 MAX_ERROR_BODY = 64 * 1024
@@ -84,9 +85,11 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         response: httpx2.Response | None = None
         try:
             with trace.step():
-                response = await self._send(request, trace, apart=apart, answer=self._answer(message, trace))
-                if response.status_code >= 300:
-                    response = await self._refusal(request, response, trace)
+                sent = await self._send(request, trace, apart=apart, answer=self._answer(message, trace))
+                if sent.status_code >= 300:
+                    response = await self._refusal(request, sent, trace)
+                else:
+                    response = await self._answered(message, sent, trace)
         except _Refused as refused:
             return self._failed(trace, refused.error)
         except (httpx2.HTTPError, OSError) as error:
@@ -201,6 +204,25 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
             trace.failure = HttpError(code=status, message=_status_message(status))
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
         return httpx2.Response(status, headers=headers, content=body)
+
+    async def _answered(self, asked: _Message | None, response: httpx2.Response, trace: Trace) -> httpx2.Response:
+        """What answers a message. In JSON, where nothing else can follow, that has to be the reply to a request. Raises
+        _Refused."""
+        kind = response.headers.get("content-type", "").lower()
+        if self._old or response.status_code == 202 or not kind.startswith("application/json"):
+            return response
+        if asked is None or asked.method is None or not isinstance(asked.id, str | int):
+            return response
+        assert isinstance(response.stream, _Body)
+        try:
+            body = b"".join([chunk async for chunk in response.stream])
+        finally:
+            await response.stream.aclose()
+        found = body if trace.failure else reply_to(asked.id, body)
+        if found is None:
+            raise _Refused(502, "The server answered with something that is no answer to this request.")
+        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
+        return httpx2.Response(response.status_code, headers=headers, content=found)
 
     def _end(self, error: HttpError) -> None:
         """Takes nothing more from this server. All calls that wait for it fail."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,6 +30,12 @@ PATIENT = Settings(mcp_connect_seconds=300, mcp_list_seconds=300)
 RPC_ERROR = b'{"jsonrpc":"2.0","id":0,"error":{"code":-32050,"message":"no tools today"}}'
 
 
+UNREAD = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32050,"message":"no tools today"}}'
+OTHERS = b'{"jsonrpc":"2.0","id":977,"result":{}}'
+NEWS = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}'
+QUESTION = b'{"jsonrpc":"2.0","id":0,"method":"ping"}'
+
+
 def json_status(code: int, body: bytes) -> bytes:
     return status(code, body, "application/json")
 
@@ -45,6 +53,10 @@ def json_status(code: int, body: bytes) -> bytes:
         (json_status(401, RPC_ERROR), HttpError, 401, "authorization"),
         (json_status(200, RPC_ERROR), McpProtocolError, -32050, "no tools today"),
         (json_status(500, RPC_ERROR), McpProtocolError, -32050, "no tools today"),
+        (json_status(200, UNREAD), McpProtocolError, -32050, "no tools today"),
+        (json_status(200, OTHERS), HttpError, 502, "no answer to this request"),
+        (json_status(200, NEWS), HttpError, 502, "no answer to this request"),
+        (json_status(200, QUESTION), HttpError, 502, "no answer to this request"),
         (json_status(200, b'{"jsonrpc": '), McpProtocolError, -32700, "not JSON-RPC"),
         (json_status(200, b"[]"), McpProtocolError, -32700, "not JSON-RPC"),
         (json_status(200, b"\xff\xfe"), McpProtocolError, -32700, "not JSON-RPC"),
@@ -71,6 +83,73 @@ async def test_a_server_that_cannot_be_opened(
                 assert isinstance(failed.value.error, kind)
                 assert failed.value.error.code == code
         await until(lambda: running.open_requests == 0)
+
+
+def answering_calls(answer: bytes) -> Callable[[ASGIApp], ASGIApp]:
+    """What has a server answer calls so, whatever they are."""
+
+    def around(app: ASGIApp) -> ASGIApp:
+        async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+            if dict(scope.get("headers", ())).get(b"mcp-method") != b"tools/call":
+                await app(scope, receive, send)
+                return
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": answer})
+
+        return layer
+
+    return around
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        (UNREAD, McpProtocolError, "no tools today"),
+        (UNREAD.replace(b"no tools", b"no s3cret-7"), McpProtocolError, "no <redacted> today"),
+        (UNREAD.replace(b"-32050", b'"x"'), McpProtocolError, "not JSON-RPC"),
+        (UNREAD.replace(b"-32050", b"1" * 30), McpProtocolError, "no tools today"),
+        (OTHERS, HttpError, "no answer to this request"),
+        (OTHERS.replace(b"977", b"null"), HttpError, "no answer to this request"),
+        (NEWS, HttpError, "no answer to this request"),
+        (b"{}", HttpError, "no answer to this request"),
+        (b"", McpProtocolError, "not JSON-RPC"),
+        (b"[" * 10_000, McpProtocolError, "not JSON-RPC"),
+    ],
+)
+async def test_a_call_does_not_wait_for_an_answer_that_cannot_come(
+    answer: bytes, kind: type[HttpError | McpProtocolError], message: str
+) -> None:
+    """The answer has ended, and was none to the call. The session goes on."""
+    async with (
+        calculator(wrap=answering_calls(answer)) as running,
+        reach(running, authorization="s3cret-7") as servers,
+        asyncio.timeout(30),
+    ):
+        await servers.list_tools("a")
+        with pytest.raises(ServerFailed, match=message) as failed:
+            await servers.call("a", "add", {"a": 1, "b": 1})
+        assert isinstance(failed.value.error, kind)
+        assert len(await servers.list_tools("a")) == 2
+        assert running.messages.count("server/discover") == 1
+
+
+async def test_an_answer_that_spells_its_id_as_text() -> None:
+    def spelling(app: ASGIApp) -> ASGIApp:
+        async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+            async def spelled(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [one for one in message["headers"] if one[0] != b"content-length"]
+                elif message["type"] == "http.response.body":
+                    message["body"] = re.sub(rb'"id":(\d+)', rb'"id":"\1"', message["body"])
+                await send(message)
+
+            await app(scope, receive, spelled)
+
+        return layer
+
+    async with calculator(json_response=True, wrap=spelling) as running, reach(running) as servers:
+        assert await servers.call("a", "add", {"a": 1, "b": 1}) == "2"
 
 
 async def test_a_body_without_an_end_is_not_taken_in() -> None:

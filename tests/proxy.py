@@ -134,8 +134,12 @@ class Proxy:
             await gate.wait()
             if not sees(chunk):
                 return
-            sink().write(chunk)
+            sink().write(self.passed(chunk))
             await sink().drain()
+
+    def passed(self, chunk: bytes) -> bytes:
+        """What arrives of a chunk; for proxies that change what they pass on."""
+        return chunk
 
     def swallowing(self, request: bytes) -> asyncio.Event | None:
         """Connections only: what is to be set when the reply to this request has been swallowed, if it is to be."""

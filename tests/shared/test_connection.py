@@ -27,7 +27,7 @@ from shared.redis.connection import connect
 from shared.redis.outage import Outage, outage
 from tests.certificates import certificate
 from tests.conftest import StackFactory
-from tests.proxy import CHUNK, Proxy
+from tests.proxy import Proxy
 from tests.stack import Stack, test_settings
 from tests.waiting import until
 from tests.wire import check_stream, text_of
@@ -200,13 +200,9 @@ class NamingTls(Proxy):
         self._port = resp(str(sentinel.servers[0].port)), resp(str(master.port))
         self.named = 0
 
-    async def pump(
-        self, gate: asyncio.Event, source: asyncio.StreamReader, sink: Callable[[], asyncio.StreamWriter]
-    ) -> None:
-        while chunk := await source.read(CHUNK):
-            self.named += chunk.count(self._port[0])
-            sink().write(chunk.replace(*self._address).replace(*self._port))
-            await sink().drain()
+    def passed(self, chunk: bytes) -> bytes:
+        self.named += chunk.count(self._port[0])
+        return chunk.replace(*self._address).replace(*self._port)
 
 
 def resp(value: str) -> bytes:

@@ -25,6 +25,7 @@ from workers.grammar.grammars import Grammars, demand
 T = TypeVar("T")
 LAYERS = 14
 GRAMMARS = Grammars(vocabulary(MARKERS))
+EVERY = {sample.dialect.name: sample for sample in SAMPLES}
 FAMILIES = {sample.dialect.name: sample.dialect for sample in SAMPLES if isinstance(sample.dialect, MarkedDialect)}
 
 
@@ -144,7 +145,7 @@ IMPOSSIBLE_INSIDE = {
 }
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.dialect.name)
+@pytest.mark.parametrize("sample", EVERY.values(), ids=EVERY)
 @pytest.mark.parametrize("inner", IMPOSSIBLE_INSIDE.values(), ids=IMPOSSIBLE_INSIDE)
 def test_what_is_impossible_inside_is_left_out(sample: Sample, inner: dict[str, Any]) -> None:
     """The front end takes these schemas, as there is a call by them."""
@@ -169,7 +170,7 @@ LOOSE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.dialect.name)
+@pytest.mark.parametrize("sample", EVERY.values(), ids=EVERY)
 def test_a_tool_that_need_not_be_kept_spoils_no_other(sample: Sample) -> None:
     for schema in LOOSE:
         fine = FunctionTool(name="fine", parameters={"type": "object"})

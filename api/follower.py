@@ -56,23 +56,17 @@ async def follow(
     following = after + 1
     behind = not fresh
     while True:
-        silent = False
-        if behind:
-            try:
-                events = await _look(following, read_log, read_end)
-            except LogAway:
-                yield []
-                await asyncio.sleep(AWAY_SECONDS)
-                continue
-            behind = len(events) >= READ_COUNT
-        elif published := await messages.get(silence_seconds):
+        published = [] if behind else await messages.get(silence_seconds)
+        silent = not behind and not published
+        if published:
             events, behind = _unseen(published, following)
         else:
-            silent = True
             try:
                 events = await _look(following, read_log, read_end)
             except LogAway:
                 yield []
+                if behind:  # else it was silent for long enough
+                    await asyncio.sleep(AWAY_SECONDS)
                 continue
             behind = len(events) >= READ_COUNT
         following += len(events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -17,9 +17,10 @@ from tests.proxy import Proxy
 from tests.stack import Stack, test_settings
 from tests.waiting import until
 from tests.wire import check_stream, text_of
+from tests.workers.test_outages import Make, direct, proxy
 from workers.engine.scripted import Script, ScriptedEngine
 
-Make = Callable[..., Awaitable[Stack]]
+__all__ = ["direct", "proxy"]
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +31,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-async def proxy(server: EmbeddedRedis) -> AsyncIterator[Proxy]:
-    assert server.port
-    async with Proxy(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def direct(server: EmbeddedRedis) -> AsyncIterator[Redis]:
-    """The server itself, empty, whatever the proxy does."""
-    async with Redis.from_url(server.url) as client:
-        await client.flushall()
-        yield client
-
-
-@pytest.fixture
 async def make(proxy: Proxy, direct: Redis) -> AsyncIterator[Make]:
     """A front end and a worker that reach Redis through the proxy. Nothing but a wake-up makes the worker look for
     jobs, and no lease of its lapses, so that nothing is mended by itself."""
     stacks: list[Stack] = []
+    await direct.flushall()
 
     async def make(**changes: Any) -> Stack:
         changes = {"poll_seconds": 3600.0, "lease_seconds": 3600.0, "no_worker": "queue"} | changes

@@ -29,7 +29,7 @@ from tests.conftest import StackFactory
 from tests.mcp_servers import Running, faulty, hang, many_results, serve, slow_server
 from tests.stack import MODEL, Stack
 from tests.waiting import until
-from tests.wire import check_stream, text_of
+from tests.wire import Event, check_stream, text_of
 from tests.workers.test_lost_ends import lost_at_its_end, told
 from tests.workers.test_worker import freeze, until_length
 from workers.engine.scripted import Script
@@ -393,6 +393,14 @@ async def test_a_call_that_waited_for_its_rate_is_made_by_the_next_worker(
     assert text_of(final) == "Both."
 
 
+async def two_changes(stack: Stack, slow: Running) -> asyncio.Task[list[Event]]:
+    """A stream with two calls of `change`: with one connection, the first has been sent and the other one waits."""
+    stack.engine.play(Script(*spelled("change"), "\n", *spelled("change")))
+    stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
+    await slow.started.wait()
+    return stream
+
+
 @pytest.mark.parametrize("in_order", [True, False], ids=["stopped", "killed"])
 async def test_a_call_that_waited_for_a_place_is_made_by_the_next_worker(
     make_stack: StackFactory, in_order: bool
@@ -400,9 +408,7 @@ async def test_a_call_that_waited_for_a_place_is_made_by_the_next_worker(
     """The one that was sent is not made again: it may have run."""
     stack = await lossy(make_stack, mcp_max_connections=1)
     async with slow_server() as slow:
-        stack.engine.play(Script(*spelled("change"), "\n", *spelled("change")))
-        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
-        await slow.started.wait()
+        stream = await two_changes(stack, slow)
         await leave(stack, in_order)
         engine = twin(stack.engine, Script(*"One of them."))
         await stack.add_worker(lambda *_: engine)
@@ -419,9 +425,7 @@ async def test_a_call_is_sent_by_nobody_who_has_lost_the_response(make_stack: St
     """The lease is another's when the call's turn comes."""
     stack = await lossy(make_stack, mcp_max_connections=1, lease_seconds=30.0)
     async with slow_server() as slow:
-        stack.engine.play(Script(*spelled("change"), "\n", *spelled("change")))
-        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
-        await slow.started.wait()
+        stream = await two_changes(stack, slow)
         await redis.set(keys.lease(stack.engine.requests[0].id), "somebody else", px=60_000)
         slow.release.set()
         await until(lambda: stack.workers[0].running == 0)
@@ -435,9 +439,7 @@ async def test_an_older_workers_note_says_that_all_its_calls_may_have_been_made(
 ) -> None:
     stack = await lossy(make_stack, mcp_max_connections=1)
     async with slow_server() as slow:
-        stack.engine.play(Script(*spelled("change"), "\n", *spelled("change")))
-        stream = asyncio.create_task(stack.stream(input="Go", tools=[mcp(slow)]))
-        await slow.started.wait()
+        stream = await two_changes(stack, slow)
         record = keys.response(stack.engine.requests[0].id)
         await freeze(stack)
         noted = json.loads(await redis.hget(record, "checkpoint") or b"")

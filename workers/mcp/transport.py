@@ -202,8 +202,7 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         body = await response.stream.read(MAX_ERROR_BODY)
         if status in (401, 403) or not _is_rpc_error(body):
             trace.failure = HttpError(code=status, message=_status_message(status))
-        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
-        return httpx2.Response(status, headers=headers, content=body)
+        return _with_body(response, body)
 
     async def _answered(self, asked: _Message | None, response: httpx2.Response, trace: Trace) -> httpx2.Response:
         """What answers a message. In JSON, where nothing else can follow, that has to be the reply to a request. Raises
@@ -221,8 +220,7 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         found = body if trace.failure else reply_to(asked.id, body)
         if found is None:
             raise _Refused(502, "The server answered with something that is no answer to this request.")
-        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
-        return httpx2.Response(response.status_code, headers=headers, content=found)
+        return _with_body(response, found)
 
     def _end(self, error: HttpError) -> None:
         """Takes nothing more from this server. All calls that wait for it fail."""
@@ -239,6 +237,12 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(
             error.code, json={"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message}}
         )
+
+
+def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
+    """A response whose body has been read, with this one."""
+    headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _KEPT_OUT]
+    return httpx2.Response(response.status_code, headers=headers, content=body)
 
 
 class _Body(httpx2.AsyncByteStream):
